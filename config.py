@@ -1,0 +1,138 @@
+"""Settings, the only reader of the environment: a mistake is one line that names the variable."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import psycopg2
+from jose import jwk
+from jose.exceptions import JWKError
+from psycopg2.extensions import make_dsn
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+ENV_FILE = Path(__file__).parent / ".env"
+NOT_A_URL = "must be a PostgreSQL URL: postgresql://user:password@host:5432/database"
+MIN_SECRET_LENGTH = 32
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class ConfigurationError(Exception):
+    """What the operator has to mend, on one line and without any value."""
+
+
+def _psycopg2_url(value: SecretStr) -> SecretStr:
+    try:
+        url = make_url(value.get_secret_value().strip())
+    except (ArgumentError, ValueError) as exc:
+        raise ValueError(NOT_A_URL) from exc
+    # SQLAlchemy takes postgresql:// for psycopg 3, and does not know postgres:// at all.
+    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
+        raise ValueError(NOT_A_URL)
+    url = url.set(drivername="postgresql+psycopg2")
+    try:
+        make_dsn(**url.get_dialect()().create_connect_args(url)[1])
+    except (psycopg2.Error, ValueError, TypeError) as exc:
+        raise ValueError("has a parameter that PostgreSQL's client library refuses") from exc
+    return SecretStr(url.render_as_string(hide_password=False))
+
+
+def _signing_secret(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < MIN_SECRET_LENGTH:
+        raise ValueError(f"must have at least {MIN_SECRET_LENGTH} characters")
+    try:
+        jwk.construct(value.get_secret_value(), "HS256")
+    except JWKError as exc:
+        raise ValueError("must be a shared secret, not a public key") from exc
+    return value
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = tuple(_origin(part) for part in value.split(",") if part.strip())
+    if not origins:
+        raise ValueError("must name at least one origin, such as http://localhost:3000")
+    return origins
+
+
+def _origin(text: str) -> str:
+    """Spell an origin as browsers send it: lower case, no trailing slash, no default port."""
+    origin = text.strip().lower().rstrip("/")
+    if not ORIGIN.fullmatch(origin):
+        raise ValueError(
+            "must be origins separated by commas, such as "
+            "http://localhost:3000,https://app.example.com (no path, no *)"
+        )
+    default_port = DEFAULT_PORTS.get(urlsplit(origin).scheme)
+    return origin.removesuffix(f":{default_port}")
+
+
+def _lower(value: str) -> str:
+    return value.strip().lower()
+
+
+class Settings(BaseSettings):
+    """The service's settings, from the environment or else from `.env` beside this file."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: Annotated[SecretStr, AfterValidator(_psycopg2_url)]
+    """PostgreSQL URL; every libpq parameter behind the ? passes through."""
+
+    better_auth_secret: Annotated[SecretStr, AfterValidator(_signing_secret)]
+    """The secret that signs the tokens, the same as Better Auth's."""
+
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+    """Origins whose pages may call the API, separated by commas."""
+
+    environment: str = "development"
+    """The deployment's name, for the log."""
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
+    ] = "info"
+
+    port: int = Field(default=8000, ge=1, le=65535)
+    """The port of `python main.py`."""
+
+    db_pool_size: int = Field(default=10, ge=1, le=1000)
+    """Connections that one worker keeps open."""
+
+    db_max_overflow: int = Field(default=0, ge=0, le=1000)
+    """Connections that one worker may open beyond them under load."""
+
+
+def load_settings() -> Settings:
+    """Read and validate the settings.
+
+    Raises:
+        ConfigurationError: Something is missing or wrong.
+
+    """
+    try:
+        return Settings()
+    except ValidationError as exc:
+        problems = [
+            f"{'.'.join(str(part) for part in error['loc']).upper()} "
+            + ("is required" if error["type"] == "missing" else _sentence(error["msg"]))
+            for error in exc.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        # The cause would print with the values in its traceback's locals; the line says it all.
+        raise ConfigurationError("; ".join(problems)) from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f".env cannot be read: {type(exc).__name__}") from None
+
+
+def _sentence(message: str) -> str:
+    own = message.removeprefix("Value error, ")
+    return own if own != message else "is not valid: " + message[0].lower() + message[1:]

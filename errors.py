@@ -1,0 +1,194 @@
+"""Everything that can go wrong with a request, and the one place that renders it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# What pydantic's own checks find, by its error types; the schemas' checks bring their sentences.
+SENTENCES = {
+    "missing": "is required",
+    "string_type": "must be a string",
+    "string_unicode": "must not contain characters that cannot be stored",
+    "bool_type": "must be true or false",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """An answer other than success; its subclasses are what a client can tell apart.
+
+    Args:
+        reason: What exactly was wrong, for the log alone. It may hold no token and no secret.
+
+    """
+
+    status: ClassVar[HTTPStatus]
+    code: ClassVar[str]
+    detail: str
+    headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or self.detail)
+        self.reason = reason
+
+
+class ValidationFailed(ApiError):
+    """The client sent something that it has to correct."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "VALIDATION_ERROR"
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__()
+
+
+class Unauthorized(ApiError):
+    """There is no valid token; the client has to get a new one."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "UNAUTHORIZED"
+    detail = "Invalid or expired authentication token"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class UserMismatch(ApiError):
+    """The path names another user than the token."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "FORBIDDEN"
+    detail = "Access denied: user_id mismatch"
+
+
+class NotTaskOwner(ApiError):
+    """The task belongs to another user."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "FORBIDDEN"
+    detail = "Access denied: task belongs to another user"
+
+
+class TaskNotFound(ApiError):
+    """There is no such task."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "NOT_FOUND"
+
+    def __init__(self, task_id: int) -> None:
+        self.detail = f"Task with id {task_id} not found"
+        super().__init__()
+
+
+class PayloadTooLarge(ApiError):
+    """The request body is over the limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "PAYLOAD_TOO_LARGE"
+    detail = "Request body must be at most 64 KiB"
+
+
+class ServerError(ApiError):
+    """Something failed that the client did not cause."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "SERVER_ERROR"
+    detail = "Internal server error"
+
+
+def install(app: FastAPI) -> None:
+    """Render every error of the app as `{"detail": …, "code": …}`.
+
+    Call it before the CORS middleware is added, so that a 500 is rendered inside CORS: without
+    CORS headers a browser hides it from the page.
+    """
+    app.add_exception_handler(ApiError, _render_api_error)
+    app.add_exception_handler(RequestValidationError, _render_validation_error)
+    app.add_exception_handler(HTTPException, _render_http_exception)
+    app.add_middleware(_UnhandledErrorMiddleware)
+
+
+def _response(error: ApiError) -> JSONResponse:
+    if error.reason:
+        logger.warning("%s: %s", error.detail, error.reason)
+    return JSONResponse(
+        {"detail": error.detail, "code": error.code}, error.status, dict(error.headers)
+    )
+
+
+async def _render_api_error(_request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, ApiError)
+    return _response(exc)
+
+
+async def _render_validation_error(_request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, RequestValidationError)
+    return _response(ValidationFailed(_sentence(exc.errors()[0])))
+
+
+async def _render_http_exception(request: Request, exc: Exception) -> JSONResponse:
+    """Render what the framework raises: unknown paths, wrong methods, unreadable bodies."""
+    assert isinstance(exc, HTTPException)
+    status = HTTPStatus(exc.status_code)
+    if status == HTTPStatus.BAD_REQUEST:
+        # FastAPI's answer to a body that it cannot decode: not UTF-8, nested too deeply, …
+        return _response(ValidationFailed("Request body must be valid JSON"))
+    headers = dict(exc.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+    body = {"detail": status.phrase.capitalize(), "code": status.name}
+    return JSONResponse(body, status, headers)
+
+
+def _allowed_methods(request: Request) -> Sequence[str]:
+    # A route that refuses a method knows its own methods only, not its neighbours' on the path.
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods
+    return sorted(methods) or ["GET", "HEAD"]
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """Say in one sentence what is wrong, without what was sent."""
+    _where, *path = error["loc"]
+    if error["type"] == "json_invalid":
+        return "Request body must be valid JSON"
+    if not path:
+        return "Request body must be a JSON object, sent with Content-Type: application/json"
+    name = str(path[0]).replace("_", " ").capitalize()
+    if error["type"] == "enum":
+        return f"{name} must be {error['ctx']['expected']}".replace("'", "")
+    return f"{name} {SENTENCES.get(error['type'], error['msg'])}"
+
+
+class _UnhandledErrorMiddleware:
+    """Answer 500 to whatever nobody handled, and log its traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def observed_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, observed_send)
+        except Exception:
+            logger.exception("Internal server error")
+            if started or scope["type"] != "http":
+                raise
+            await _response(ServerError())(scope, receive, send)

@@ -1,0 +1,85 @@
+"""One log format for every line that the process prints."""
+
+import logging
+import logging.config
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+TOKEN = re.compile(r"eyJ[\w-]+\.[\w.-]*", re.ASCII)
+MAX_ENDPOINT_LENGTH = 300
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What the lines that a request logs have in common."""
+
+    endpoint: str
+    request_id: str
+    user_id: str = "-"
+
+
+request_context: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
+
+
+class LineFormatter(logging.Formatter):
+    """Format `[TIMESTAMP] [LEVEL] [USER_ID] [ENDPOINT] [MESSAGE]`.
+
+    A traceback takes several lines, each with all five fields. What a client sent can neither
+    start a line nor close a field, and anything that looks like a token is left out.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line, and one more for each line of its traceback."""
+        context = request_context.get()
+        timestamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        user_id = quote(context.user_id, safe="@:+|") if context else "-"
+        endpoint = context.endpoint[:MAX_ENDPOINT_LENGTH] if context else "-"
+        fields = (
+            timestamp.replace("+00:00", "Z"),
+            record.levelname,
+            user_id,
+            _bracketless(endpoint),
+        )
+        prefix = " ".join(f"[{_printable(field)}]" for field in fields)
+        messages = [record.getMessage() + (f" request_id={context.request_id}" if context else "")]
+        if record.exc_info and record.exc_info[0]:
+            messages += self.formatException(record.exc_info).split("\n")
+        if record.stack_info:
+            messages += record.stack_info.split("\n")
+        return "\n".join(f"{prefix} [{_printable(message)}]" for message in messages)
+
+
+def _bracketless(text: str) -> str:
+    return text.replace("[", "%5B").replace("]", "%5D")
+
+
+def _printable(text: str) -> str:
+    visible = CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", TOKEN.sub("(token)", text))
+    return visible.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def configure_logging(level: str) -> None:
+    """Send every logger of the process, uvicorn's included, to standard error in one format."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"()": LineFormatter}},
+            "handlers": {
+                "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+            },
+            "root": {"handlers": ["stderr"], "level": level.upper()},
+            "loggers": {
+                "uvicorn": {"handlers": [], "level": level.upper(), "propagate": True},
+                "uvicorn.error": {"handlers": [], "level": level.upper(), "propagate": True},
+                # Its lines would repeat the request log's, with the query string in them.
+                "uvicorn.access": {"handlers": [], "propagate": False},
+                "uvicorn.asgi": {"level": "INFO"},
+            },
+        }
+    )
+    logging.captureWarnings(capture=True)

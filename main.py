@@ -1,0 +1,84 @@
+"""The app: settings, logging, middleware, errors, routes. `python main.py` serves it on PORT."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from jose import jwk
+
+import errors
+import openapi
+from config import ConfigurationError, Settings, load_settings
+from database import Database
+from logs import configure_logging
+from middleware.cors import add_cors
+from middleware.encoded_path import EncodedPathMiddleware
+from middleware.request_log import RequestLogMiddleware
+from routes import health, tasks
+
+VERSION = "1.0.0"
+FIRST_MIGRATION_TIMEOUT = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Apply the schema at start, or in the background if the database is not there yet."""
+    database: Database = app.state.database
+    attempted = asyncio.Event()
+    migration = asyncio.create_task(database.migrate(attempted))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(attempted.wait(), FIRST_MIGRATION_TIMEOUT)
+    yield
+    migration.cancel()
+    database.close()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the app."""
+    app = FastAPIOffline(
+        title="Todo API",
+        version=VERSION,
+        description="Each signed-in user's own tasks. Press **Authorize** and paste a token.",
+        redoc_url=None,
+        redirect_slashes=False,
+        swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=lifespan,
+    )
+    app.state.database = Database(settings)
+    app.state.token_key = jwk.construct(settings.better_auth_secret.get_secret_value(), "HS256")
+    app.include_router(health.router)
+    app.include_router(tasks.router)
+    openapi.document(app)
+    # From the innermost to the outermost.
+    errors.install(app)
+    add_cors(app, settings.allowed_origins)
+    app.add_middleware(RequestLogMiddleware)
+    app.add_middleware(EncodedPathMiddleware)
+    return app
+
+
+def _settings() -> Settings:
+    """Read the settings and set up logging; end the process if a setting is wrong."""
+    try:
+        settings = load_settings()
+    except ConfigurationError as exc:
+        configure_logging("info")
+        logger.critical("Configuration error: %s", exc)
+        sys.exit(1)
+    configure_logging(settings.log_level)
+    return settings
+
+
+if __name__ == "__main__":
+    # As a string, so that WEB_CONCURRENCY can ask for several workers, which import it anew.
+    uvicorn.run("main:app", host="0.0.0.0", port=_settings().port, log_config=None)
+else:
+    app = create_app(_settings())

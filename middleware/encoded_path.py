@@ -1,0 +1,31 @@
+"""Routing on the path as it was sent, so that a user id may contain an encoded slash."""
+
+import re
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+class EncodedPathMiddleware:
+    """Set `scope["path"]` to the percent-encoded path, normalized as RFC 3986, 6.2.2 says.
+
+    Servers decode the path first, and then `a%2Fb` looks like two segments. Path parameters
+    arrive encoded, and whoever reads one decodes it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its path encoded."""
+        if scope["type"] == "http" and b"%" in scope.get("raw_path", b""):
+            normalized = ESCAPE.sub(_decode_unreserved, scope["raw_path"])
+            scope = {**scope, "path": normalized.decode("latin-1")}
+        await self.app(scope, receive, send)
+
+
+def _decode_unreserved(escape: re.Match[bytes]) -> bytes:
+    octet = int(escape[1], 16)
+    return bytes([octet]) if octet in UNRESERVED else escape[0].upper()

@@ -1,0 +1,30 @@
+"""How Alembic runs: one transaction under an advisory lock, for the service and for its command."""
+
+from alembic import context
+from sqlalchemy import Connection, create_engine, func, select
+from sqlmodel import SQLModel
+
+import models  # noqa: F401  # registers the tables
+from config import load_settings
+
+# Any constant of the project's own. A transaction-level lock works through transaction poolers.
+LOCK_KEY = 0x746F646F
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations while no other worker does."""
+    connection.execute(select(func.pg_advisory_xact_lock(LOCK_KEY)))
+    context.configure(
+        connection=connection, target_metadata=SQLModel.metadata, compare_server_default=True
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given: Connection | None = context.config.attributes.get("connection")
+if given is not None:
+    upgrade(given)
+else:
+    url = load_settings().database_url.get_secret_value()
+    with create_engine(url, hide_parameters=True).begin() as own:
+        upgrade(own)

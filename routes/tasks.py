@@ -1,0 +1,130 @@
+"""The task endpoints."""
+
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message
+
+import queries
+from auth import CurrentUser, get_current_user
+from database import AppDatabase
+from errors import PayloadTooLarge
+from models import Task
+from openapi import error_responses
+from schemas import (
+    TaskCreate,
+    TaskId,
+    TaskListResponse,
+    TaskResponse,
+    TaskSort,
+    TaskStatus,
+    TaskUpdate,
+)
+
+MAX_BODY_SIZE = 64 * 1024
+
+
+class TaskRoute(APIRoute):
+    """A route that knows its user before it reads the body, of which it takes 64 KiB at most.
+
+    FastAPI by itself reads and decodes the body first, whoever sent it.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Put both checks in front of FastAPI's own handler."""
+        handle = super().get_route_handler()
+
+        async def check_and_handle(request: Request) -> Response:
+            await get_current_user(request, request.path_params["user_id"])
+            body = await _read_limited(request)
+
+            async def receive() -> Message:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            return await handle(Request(request.scope, receive))
+
+        return check_and_handle
+
+
+async def _read_limited(request: Request) -> bytes:
+    if int(request.headers.get("content-length", 0)) > MAX_BODY_SIZE:
+        raise PayloadTooLarge
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_SIZE:
+            raise PayloadTooLarge
+    return bytes(body)
+
+
+router = APIRouter(prefix="/api/{user_id}/tasks", tags=["tasks"], route_class=TaskRoute)
+
+
+@router.get("", responses=error_responses(400, 401, 403, 500))
+async def list_tasks(
+    user_id: CurrentUser,
+    database: AppDatabase,
+    status: Annotated[TaskStatus, Query(description="Which tasks.")] = TaskStatus.ALL,
+    sort: Annotated[
+        TaskSort, Query(description="`created`: newest first. `title`: alphabetical.")
+    ] = TaskSort.CREATED,
+) -> TaskListResponse:
+    """List your tasks, all of them unless you filter by status."""
+    tasks = await database.in_transaction(queries.list_tasks, user_id, status, sort)
+    return TaskListResponse.of(tasks)
+
+
+@router.post(
+    "",
+    response_model=TaskResponse,
+    status_code=HTTPStatus.CREATED,
+    responses=error_responses(400, 401, 403, 413, 500),
+)
+async def create_task(user_id: CurrentUser, database: AppDatabase, body: TaskCreate) -> Task:
+    """Create a task. It starts as not completed."""
+    return await database.in_transaction(queries.create_task, user_id, body)
+
+
+@router.get(
+    "/{task_id}",
+    response_model=TaskResponse,
+    responses=error_responses(400, 401, 403, 404, 500),
+)
+async def get_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> Task:
+    """Get one of your tasks."""
+    return await database.in_transaction(queries.get_task, user_id, task_id)
+
+
+@router.put(
+    "/{task_id}",
+    response_model=TaskResponse,
+    responses=error_responses(400, 401, 403, 404, 413, 500),
+)
+async def update_task(
+    user_id: CurrentUser, database: AppDatabase, task_id: TaskId, body: TaskUpdate
+) -> Task:
+    """Change the fields that you send; the others stay. `{}` changes nothing."""
+    return await database.in_transaction(queries.update_task, user_id, task_id, body)
+
+
+@router.delete(
+    "/{task_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=error_responses(400, 401, 403, 404, 500),
+)
+async def delete_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> None:
+    """Delete one of your tasks for good."""
+    await database.in_transaction(queries.delete_task, user_id, task_id)
+
+
+@router.patch(
+    "/{task_id}/complete",
+    response_model=TaskResponse,
+    responses=error_responses(400, 401, 403, 404, 500),
+)
+async def toggle_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> Task:
+    """Toggle a task between completed and not completed."""
+    return await database.in_transaction(queries.toggle_task, user_id, task_id)

@@ -1,0 +1,203 @@
+"""Request and response bodies, and the validated types of parameters."""
+
+import re
+import unicodedata
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from fastapi import Path
+from pydantic import (
+    MISSING,
+    AfterValidator,
+    BeforeValidator,
+    StrictBool,
+    StrictStr,
+    WithJsonSchema,
+)
+from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
+from sqlmodel import Field, SQLModel
+
+from models import TITLE_MAX_LENGTH, Task
+
+DESCRIPTION_MAX_LENGTH = 1000
+EXAMPLE_TASK: JsonDict = {
+    "id": 1,
+    "user_id": "user_123",
+    "title": "Complete project documentation",
+    "description": "Write API specs and implementation guide",
+    "completed": False,
+    "created_at": "2026-01-09T10:00:00Z",
+    "updated_at": "2026-01-09T10:00:00Z",
+}
+
+# Characters that show nothing although Unicode calls them letters, marks or symbols:
+# the default-ignorable code points, the interlinear marks and the blank Braille pattern.
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether the text is nothing but white space, control and invisible characters."""
+    return all(
+        unicodedata.category(character) in {"Zs", "Zl", "Zp", "Cc"} or INVISIBLE.match(character)
+        for character in text
+    )
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _storable(text: str) -> str:
+    if not is_storable(text):
+        raise PydanticCustomError(
+            "not_storable", "must not contain characters that cannot be stored"
+        )
+    return text
+
+
+def _title(text: str) -> str:
+    if len(text) > TITLE_MAX_LENGTH or is_blank(text):
+        raise PydanticCustomError(
+            "title_length",
+            "must be between 1 and {max_length} characters",
+            {"max_length": TITLE_MAX_LENGTH},
+        )
+    return text
+
+
+def _description(text: str) -> str:
+    if len(text) > DESCRIPTION_MAX_LENGTH:
+        raise PydanticCustomError(
+            "description_length",
+            "must be at most {max_length} characters",
+            {"max_length": DESCRIPTION_MAX_LENGTH},
+        )
+    return text
+
+
+def _decimal_digits(text: str) -> int:
+    # int() alone would also take "+1", " 1", "1_0" and digits of other scripts, and refuses
+    # more than 4300 digits; a number that long is outside any column's range anyway.
+    if not re.fullmatch("-?[0-9]+", text):
+        raise PydanticCustomError("not_decimal", "must be a whole number")
+    return int(text[:4000])
+
+
+Title = Annotated[
+    StrictStr,
+    AfterValidator(_storable),
+    AfterValidator(_title),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TITLE_MAX_LENGTH}),
+]
+Description = Annotated[
+    StrictStr,
+    AfterValidator(_storable),
+    AfterValidator(_description),
+    WithJsonSchema({"type": "string", "maxLength": DESCRIPTION_MAX_LENGTH}),
+]
+TaskId = Annotated[
+    int, BeforeValidator(_decimal_digits), Path(description="The task's id.", examples=[1])
+]
+
+
+class TaskStatus(StrEnum):
+    """Which tasks a list contains."""
+
+    ALL = "all"
+    PENDING = "pending"
+    COMPLETED = "completed"
+
+
+class TaskSort(StrEnum):
+    """The order of a list."""
+
+    CREATED = "created"
+    TITLE = "title"
+
+
+class TaskCreate(SQLModel):
+    """A new task. Any other field is ignored."""
+
+    title: Title = Field(description="1 to 200 characters, not only white space.")
+    description: Description | None = Field(default=None, description="At most 1000 characters.")
+
+    model_config = {
+        "json_schema_extra": {
+            "examples": [{"title": "Buy groceries", "description": "Milk, bread, eggs, coffee"}]
+        }
+    }
+
+
+class TaskUpdate(SQLModel):
+    """Changes to a task. An absent field stays as it is; any other field is ignored."""
+
+    title: Title | MISSING = Field(
+        default=MISSING, description="1 to 200 characters, not only white space."
+    )
+    description: Description | MISSING | None = Field(
+        default=MISSING, description="At most 1000 characters; `null` clears it."
+    )
+    completed: StrictBool | MISSING = Field(default=MISSING)
+
+    model_config = {
+        "json_schema_extra": {
+            "examples": [{"title": "Complete project documentation ASAP", "completed": True}]
+        }
+    }
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that the client sent, by column."""
+        return self.model_dump(exclude_unset=True)
+
+
+class TaskResponse(SQLModel):
+    """A task."""
+
+    id: int
+    user_id: str
+    title: str
+    description: str | None
+    completed: bool
+    created_at: datetime
+    updated_at: datetime
+
+    model_config = {"json_schema_extra": {"examples": [EXAMPLE_TASK]}}
+
+
+class TaskListResponse(SQLModel):
+    """The tasks asked for, and their number."""
+
+    tasks: list[TaskResponse]
+    count: int
+
+    model_config = {"json_schema_extra": {"examples": [{"tasks": [EXAMPLE_TASK], "count": 1}]}}
+
+    @classmethod
+    def of(cls, tasks: list[Task]) -> "TaskListResponse":
+        """Make the body from the tasks."""
+        return cls(tasks=[TaskResponse.model_validate(task) for task in tasks], count=len(tasks))
+
+
+class HealthResponse(SQLModel):
+    """Whether the service and its database work."""
+
+    status: Literal["healthy", "unhealthy"]
+    database: Literal["connected", "disconnected"]
+    timestamp: datetime
+
+
+class ErrorResponse(SQLModel):
+    """Every error's body: a sentence for people and a constant for programs."""
+
+    detail: str
+    code: str

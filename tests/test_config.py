@@ -1,0 +1,212 @@
+"""Settings: what is accepted, and what one line says of the rest."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import LINE, PROJECT, environment
+from sqlalchemy import make_url
+from tokens import SECRET
+
+from config import ConfigurationError, Settings, load_settings
+
+URL = "postgresql://user:password-canary@host:5432/name"
+NOT_A_URL = "DATABASE_URL must be a PostgreSQL URL: postgresql://user:password@host:5432/database"
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    for name, value in environment(URL).items():
+        monkeypatch.setenv(name, value)
+
+
+def settings_error(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    return str(raised.value)
+
+
+def test_every_setting_is_in_the_example_file() -> None:
+    example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    names = re.findall(r"^([A-Z_]+)=", example, re.MULTILINE)
+    assert names == [name.upper() for name in Settings.model_fields]
+
+
+def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ENVIRONMENT", "LOG_LEVEL", "PORT", "DB_POOL_SIZE", "DB_MAX_OVERFLOW"):
+        monkeypatch.delenv(name)
+    settings = load_settings()
+    assert (settings.environment, settings.log_level, settings.port) == (
+        "development",
+        "info",
+        8000,
+    )
+    assert (settings.db_pool_size, settings.db_max_overflow) == (10, 0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        (URL, "postgresql+psycopg2://user:password-canary@host:5432/name"),
+        ("postgres://u:p@h/d", "postgresql+psycopg2://u:p@h/d"),
+        ("postgresql+psycopg2://u:p@h/d", "postgresql+psycopg2://u:p@h/d"),
+        (
+            "postgresql://u:p@x-pooler.neon.tech/d?sslmode=require&channel_binding=require",
+            "postgresql+psycopg2://u:p@x-pooler.neon.tech/d?sslmode=require&channel_binding=require",
+        ),
+        ("postgresql://u:p%40%2F%3A@h/d", "postgresql+psycopg2://u:p%40%2F%3A@h/d"),
+        ("postgresql:///d?host=/run", "postgresql+psycopg2:///d?host=/run"),
+        (f" {URL}\n", "postgresql+psycopg2://user:password-canary@host:5432/name"),
+    ],
+)
+def test_postgresql_urls_mean_psycopg2(
+    monkeypatch: pytest.MonkeyPatch, sent: str, meant: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sent)
+    url = make_url(load_settings().database_url.get_secret_value())
+    assert url == make_url(meant)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("mysql://u:canary@h/d", "sqlite:///canary.db", "postgresql+asyncpg://u:canary@h/d"),
+        *("canary", "postgresql://u:canary@h:port/d", "http://canary", "postgresql", "://"),
+    ],
+)
+def test_another_url_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert settings_error(monkeypatch, DATABASE_URL=url) == NOT_A_URL
+
+
+def test_an_unknown_parameter_of_the_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = settings_error(monkeypatch, DATABASE_URL=f"{URL}?pgbouncer=canary")
+    assert message == "DATABASE_URL has a parameter that PostgreSQL's client library refuses"
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "BETTER_AUTH_SECRET", "ALLOWED_ORIGINS"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_required_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
+) -> None:
+    monkeypatch.delenv(name)
+    variables = {} if value is None else {name: value}
+    assert settings_error(monkeypatch, **variables) == f"{name} is required"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("BETTER_AUTH_SECRET", "canary" * 5, "must have at least 32 characters"),
+        ("BETTER_AUTH_SECRET", f"ssh-rsa {'canary' * 9}", "must be a shared secret"),
+        ("ALLOWED_ORIGINS", ",", "must name at least one origin"),
+        ("ALLOWED_ORIGINS", "canary.example.com", "must be origins separated by commas"),
+        ("ALLOWED_ORIGINS", "*", "must be origins separated by commas"),
+        ("ALLOWED_ORIGINS", "https://*.canary.com", "must be origins separated by commas"),
+        ("ALLOWED_ORIGINS", "https://canary.com/app", "must be origins separated by commas"),
+        ("ALLOWED_ORIGINS", "null", "must be origins separated by commas"),
+        ("LOG_LEVEL", "canary", "is not valid: input should be 'debug', 'info'"),
+        ("PORT", "canary", "is not valid: input should be a valid integer"),
+        ("PORT", "0", "is not valid: input should be greater than or equal to 1"),
+        ("PORT", "65536", "is not valid: input should be less than or equal to 65535"),
+        ("DB_POOL_SIZE", "0", "is not valid: input should be greater than or equal to 1"),
+        ("DB_POOL_SIZE", "canary", "is not valid"),
+        ("DB_MAX_OVERFLOW", "-1", "is not valid: input should be greater than or equal to 0"),
+    ],
+)
+def test_a_bad_value_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
+) -> None:
+    message = settings_error(monkeypatch, **{name: value})
+    assert message.startswith(f"{name} {problem}")
+    assert "canary" not in message
+    assert "\n" not in message
+
+
+def test_several_mistakes_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BETTER_AUTH_SECRET")
+    message = settings_error(monkeypatch, PORT="x", DATABASE_URL="y")
+    assert message.count("; ") == 2
+    assert all(name in message for name in ("DATABASE_URL", "BETTER_AUTH_SECRET", "PORT"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("http://localhost:3000", ("http://localhost:3000",)),
+        ("http://a.com/, https://B.com ,", ("http://a.com", "https://b.com")),
+        ("https://a.com:443,http://b.com:80", ("https://a.com", "http://b.com")),
+        ("https://a.com:80,capacitor://localhost", ("https://a.com:80", "capacitor://localhost")),
+        ("http://[::1]:3000,http://127.0.0.1", ("http://[::1]:3000", "http://127.0.0.1")),
+    ],
+)
+def test_origins_are_spelled_as_browsers_send_them(
+    monkeypatch: pytest.MonkeyPatch, sent: str, meant: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("ALLOWED_ORIGINS", sent)
+    assert load_settings().allowed_origins == meant
+
+
+def test_settings_show_no_secret() -> None:
+    shown = repr(load_settings()) + str(load_settings())
+    assert SECRET not in shown
+    assert "password-canary" not in shown
+
+
+@pytest.mark.parametrize("program", [("-m", "uvicorn", "main:app"), ("main.py",)])
+def test_the_service_ends_at_once_with_one_line(program: tuple[str, ...], clone: Path) -> None:
+    env = environment(URL, BETTER_AUTH_SECRET="short-canary", LOG_LEVEL="error")
+    del env["ALLOWED_ORIGINS"]
+    ended = subprocess.run(
+        [sys.executable, *program],
+        cwd=clone,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert LINE.fullmatch(line)
+    assert "BETTER_AUTH_SECRET must have at least 32 characters" in line
+    assert "ALLOWED_ORIGINS is required" in line
+    assert "canary" not in line
+
+
+def test_the_env_file_is_read_and_the_environment_wins(clone: Path) -> None:
+    (clone / ".env").write_text(
+        f"DATABASE_URL={URL}\nBETTER_AUTH_SECRET='{SECRET}'\nALLOWED_ORIGINS=http://file.com\n"
+        "PORT=1234\nLOG_LEVEL=warning\nUNKNOWN=x\n"
+    )
+    code = "from config import load_settings as s; print(s().allowed_origins, s().port)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=clone,
+        env={"PORT": "4321", "ALLOWED_ORIGINS": ""},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert ended.stdout == "('http://file.com',) 4321\n"
+
+
+def test_an_unreadable_env_file_is_one_line(clone: Path) -> None:
+    (clone / ".env").write_bytes(b"DATABASE_URL=\xff\xfe\n")
+    ended = subprocess.run(
+        [sys.executable, "main.py"],
+        cwd=clone,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1)
+    assert ".env cannot be read" in ended.stderr

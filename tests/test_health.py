@@ -1,0 +1,67 @@
+"""The health check: 200, 503, and never late."""
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from conftest import Service, connected, environment, running
+
+
+def assert_health(response: httpx.Response, status: int, health: str, database: str) -> None:
+    body = response.json()
+    assert response.status_code == status
+    assert body == {"status": health, "database": database, "timestamp": body["timestamp"]}
+    assert body["timestamp"].endswith("Z")
+    age = datetime.now(UTC) - datetime.fromisoformat(body["timestamp"])
+    assert abs(age) < timedelta(seconds=5)
+
+
+def test_health_with_a_database(service: Service) -> None:
+    assert_health(service.client.get("/health"), 200, "healthy", "connected")
+
+
+def test_health_without_a_database(down: Service) -> None:
+    assert_health(down.client.get("/health"), 503, "unhealthy", "disconnected")
+
+
+@pytest.mark.parametrize(("fixture", "status"), [("service", 200), ("down", 503)])
+def test_health_answers_head(request: pytest.FixtureRequest, fixture: str, status: int) -> None:
+    response = request.getfixturevalue(fixture).client.head("/health")
+    assert (response.status_code, response.content) == (status, b"")
+
+
+def test_health_needs_no_token_and_ignores_a_bad_one(service: Service) -> None:
+    headers = {"Authorization": "Bearer nonsense"}
+    assert service.client.get("/health", headers=headers).status_code == 200
+
+
+def test_health_is_in_time_when_the_database_hangs() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=2"
+        with running(environment(url)) as service, ThreadPoolExecutor(5) as threads:
+
+            def timed(_: int) -> float:
+                started = time.monotonic()
+                assert service.client.get("/health").status_code == 503
+                return time.monotonic() - started
+
+            assert max(threads.map(timed, range(10))) < 3
+
+
+def test_health_does_not_wait_behind_the_api(database_url: str) -> None:
+    with running(environment(database_url, DB_POOL_SIZE="2")) as service:
+        user = service.user()
+        task = user.create()
+        with connected(database_url) as cursor, ThreadPoolExecutor(8) as threads:
+            cursor.execute("BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+            waiting = [threads.submit(user.call, "GET") for _ in range(8)]
+            time.sleep(0.5)
+            started = time.monotonic()
+            assert service.client.get("/health").status_code == 200
+            assert time.monotonic() - started < 1
+            assert not any(call.done() for call in waiting)
+            cursor.execute("ROLLBACK")
+            assert [call.result().json()["tasks"] for call in waiting] == [[task]] * 8

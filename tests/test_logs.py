@@ -1,0 +1,154 @@
+"""The log: one format, the reasons, nothing forged, nothing secret."""
+
+import re
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+from conftest import LINE, Service, User, assert_clean_log, environment, running, wait_for
+from tokens import encode, signed
+
+
+def lines_with(service: Service, text: str) -> list[str]:
+    return [line for line in service.output().splitlines() if text in line]
+
+
+def request_line(service: Service, request_id: str) -> str:
+    """Return the request's own line, which comes after its answer."""
+    pattern = re.compile(rf"\[\d+ in [\d.]+ ms request_id={request_id}\]$")
+    found: list[str] = wait_for(
+        lambda: [line for line in service.output().splitlines() if pattern.search(line)]
+    )
+    assert len(found) == 1
+    assert LINE.fullmatch(found[0])
+    return found[0]
+
+
+def fields(line: str) -> list[str]:
+    return line[1:-1].split("] [", 4)
+
+
+def test_a_request_is_one_line_with_status_and_duration(service: Service, user: User) -> None:
+    response = user.call("POST", json={"title": "x"})
+    line = request_line(service, response.headers["x-request-id"])
+    _, level, user_id, endpoint, message = fields(line)
+    assert (level, user_id, endpoint) == ("INFO", user.id, f"POST {user.path}")
+    assert message.startswith("201 in ")
+    assert lines_with(service, response.headers["x-request-id"]) == [line]
+
+
+@pytest.mark.parametrize(
+    ("authorization", "reason"),
+    [
+        ("", "no bearer token"),
+        ("Bearer abc", "malformed token"),
+        (f"Bearer {signed(exp=1)}", "token expired"),
+        (f"Bearer {signed(exp=...)}", "exp is missing or not a number"),
+        (f"Bearer {signed(secret='x' * 40)}", "wrong signature"),
+        (f"Bearer {signed({'alg': 'none'})}", "algorithm other than HS256"),
+        (f"Bearer {signed(sub=...)}", "sub is missing or not a string of 1 to 255 characters"),
+        (f"Bearer {signed(iat='x')}", "iat is not a number"),
+        (f"Bearer {signed(nbf=9999999999)}", "nbf is in the future"),
+        (f"Bearer {signed({'crit': ['x']})}", "critical extension in the header"),
+    ],
+)
+def test_every_401_is_logged_with_its_reason(
+    service: Service, authorization: str, reason: str
+) -> None:
+    headers = {"Authorization": authorization} if authorization else {}
+    response = service.client.get("/api/user_123/tasks", headers=headers)
+    line, answer = wait_for(
+        lambda: len(found := lines_with(service, response.headers["x-request-id"])) == 2 and found
+    )
+    assert fields(line)[1:4] == ["WARNING", "-", "GET /api/user_123/tasks"]
+    assert f"Invalid or expired authentication token: {reason} request_id=" in line
+    assert "[401 in " in answer
+
+
+def test_every_403_is_logged_with_its_reason(service: Service, user: User, stranger: User) -> None:
+    task = stranger.create()
+    foreign_task = user.call("GET", f"/{task['id']}")
+    foreign_path = service.client.get(stranger.path, headers=user.headers)
+    for response, reason in (
+        (foreign_task, f"Access denied: task belongs to another user: task {task['id']}"),
+        (foreign_path, "Access denied: user_id mismatch: the path names another user"),
+    ):
+        line = lines_with(service, response.headers["x-request-id"])[0]
+        assert fields(line)[1:3] == ["WARNING", user.id]
+        assert reason in line
+
+
+def test_a_500_is_logged_with_its_traceback(down: Service) -> None:
+    user = down.user()
+    response = user.call("GET")
+    request_line(down, response.headers["x-request-id"])
+    lines = [line for line in down.output().splitlines() if f"[{user.id}]" in line]
+    assert all(fields(line)[3] == f"GET {user.path}" for line in lines)
+    assert any("[Traceback (most recent call last):]" in line for line in lines)
+    assert any("queries.py" in line for line in lines)
+    assert any("OperationalError" in line and "Connection refused" in line for line in lines)
+    assert {fields(line)[1] for line in lines} == {"ERROR", "INFO"}
+
+
+def test_nothing_that_a_client_sends_forges_a_line(service: Service) -> None:
+    forged = "[2026-01-01T00:00:00.000Z] [INFO] [admin] [GET /] [forged]"
+    user = service.user(f"x\r\n{forged}\n\x1b[31m\u2028\u202e\x85] [y")
+    user.call("GET")
+    encoded = "%0D%0A" + forged.replace(" ", "%20")
+    response = service.client.get(f"/{encoded}", headers={"X-Request-ID": forged})
+    line = request_line(service, response.headers["x-request-id"])
+    assert fields(line)[2] == "-"
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(f"GET /[x]]\x7f HTTP/1.1\r\nHost: x\r\n\r\n{forged}\r\n".encode())
+        connection.recv(1000)
+    assert forged not in service.output()
+    assert not any("] [admin] [" in line for line in service.output().splitlines())
+
+
+def test_a_token_in_a_path_or_query_is_not_logged(service: Service) -> None:
+    path_canary = encode(b"a-canary-in-the-path")
+    query_canary = encode(b"a-canary-in-the-query")
+    token = f"eyJhbGciOiJIUzI1NiJ9.{path_canary}.{path_canary}"
+    response = service.client.get(f"/api/{token}/tasks", params={"token": query_canary})
+    assert "(token)" in request_line(service, response.headers["x-request-id"])
+    assert path_canary not in service.output()
+    assert query_canary not in service.output()
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+def test_uvicorns_own_lines_have_the_format(database_url: str, options: tuple[str, ...]) -> None:
+    with running(environment(database_url, LOG_LEVEL="info"), *options) as service:
+        wait_for(lambda: "Application startup complete" in service.output())
+        service.client.get("/health")
+        service.stop()
+        output = service.output()
+    assert "[Application startup complete.]" in output
+    assert "[Finished server process [" in output
+    if options:
+        # The supervisor of several workers never imports the app; python main.py has no such gap.
+        output = "\n".join(line for line in output.splitlines() if line.startswith("["))
+    assert_clean_log(output, database_url)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_line_of_python_main_has_the_format(database_url: str, workers: str) -> None:
+    env = environment(database_url, LOG_LEVEL="info", WEB_CONCURRENCY=workers)
+    with running(env, program=("main.py",)) as service:
+        wait_for(lambda: service.output().count("Application startup complete") == int(workers))
+        service.stop()
+        output = service.output()
+    assert "[Uvicorn running on http://0.0.0.0:" in output
+    assert_clean_log(output, database_url)
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [("debug", {"INFO", "WARNING"}), ("WARNING", {"WARNING"}), ("error", set())],
+)
+def test_the_log_level_is_obeyed(database_url: str, level: str, shown: set[str]) -> None:
+    with running(environment(database_url, LOG_LEVEL=level)) as service:
+        service.client.get("/api/u/tasks")
+        service.stop()
+        levels = {fields(line)[1] for line in service.output().splitlines()}
+    assert levels - {"DEBUG"} == shown

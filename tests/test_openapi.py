@@ -1,0 +1,125 @@
+"""The OpenAPI document tells the truth, and its page works without the internet."""
+
+import re
+from typing import Any
+
+import pytest
+from conftest import Service, User
+
+OPERATIONS = {
+    ("/health", "get"): {"200", "503"},
+    ("/api/{user_id}/tasks", "get"): {"200", "400", "401", "403", "500"},
+    ("/api/{user_id}/tasks", "post"): {"201", "400", "401", "403", "413", "500"},
+    ("/api/{user_id}/tasks/{task_id}", "get"): {"200", "400", "401", "403", "404", "500"},
+    ("/api/{user_id}/tasks/{task_id}", "put"): {"200", "400", "401", "403", "404", "413", "500"},
+    ("/api/{user_id}/tasks/{task_id}", "delete"): {"204", "400", "401", "403", "404", "500"},
+    ("/api/{user_id}/tasks/{task_id}/complete", "patch"): {
+        *("200", "400", "401", "403", "404", "500")
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def document(service: Service) -> dict[str, Any]:
+    body: dict[str, Any] = service.client.get("/openapi.json").json()
+    return body
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (path, method): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_every_operation_documents_its_real_statuses(document: dict[str, Any]) -> None:
+    documented = {key: set(value["responses"]) for key, value in operations(document).items()}
+    assert documented == OPERATIONS
+    assert "HTTPValidationError" not in str(document)
+    assert "422" not in str(document)
+
+
+def test_every_error_has_the_error_body_and_an_example(document: dict[str, Any]) -> None:
+    for operation in operations(document).values():
+        for status, response in operation["responses"].items():
+            if status in {"400", "401", "403", "404", "413", "500"}:
+                content = response["content"]["application/json"]
+                assert content["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
+                for example in content["examples"].values():
+                    assert set(example["value"]) == {"detail", "code"}
+
+
+def test_the_examples_are_the_specifications(document: dict[str, Any]) -> None:
+    responses = operations(document)["/api/{user_id}/tasks/{task_id}", "put"]["responses"]
+    examples = {
+        (status, example["value"]["detail"], example["value"]["code"])
+        for status, response in responses.items()
+        for example in response["content"]["application/json"].get("examples", {}).values()
+    }
+    assert examples >= {
+        ("400", "Title must be between 1 and 200 characters", "VALIDATION_ERROR"),
+        ("401", "Invalid or expired authentication token", "UNAUTHORIZED"),
+        ("403", "Access denied: user_id mismatch", "FORBIDDEN"),
+        ("403", "Access denied: task belongs to another user", "FORBIDDEN"),
+        ("404", "Task with id 999 not found", "NOT_FOUND"),
+        ("500", "Internal server error", "SERVER_ERROR"),
+    }
+
+
+def test_all_but_health_need_the_bearer_token(document: dict[str, Any]) -> None:
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    for (path, _), operation in operations(document).items():
+        expected: Any = None if path == "/health" else [{"HTTPBearer": []}]
+        assert operation.get("security") == expected
+
+
+def test_every_operation_is_described(document: dict[str, Any]) -> None:
+    names = {operation["operationId"] for operation in operations(document).values()}
+    assert names == {
+        *("check_health", "list_tasks", "create_task", "get_task", "update_task", "delete_task"),
+        "toggle_task",
+    }
+    for operation in operations(document).values():
+        assert operation["summary"]
+        assert operation["description"]
+
+
+def test_the_schemas_say_what_is_accepted(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    title = {"type": "string", "minLength": 1, "maxLength": 200}
+    assert schemas["TaskCreate"]["required"] == ["title"]
+    for name in ("TaskCreate", "TaskUpdate"):
+        properties = schemas[name]["properties"]
+        assert title.items() <= properties["title"].items()
+        assert {"type": "string", "maxLength": 1000} in properties["description"]["anyOf"]
+        assert {"type": "null"} in properties["description"]["anyOf"]
+    assert schemas["TaskUpdate"]["properties"]["completed"]["type"] == "boolean"
+    assert "required" not in schemas["TaskUpdate"]
+    assert set(schemas["TaskResponse"]["required"]) == {
+        *("id", "user_id", "title", "description", "completed", "created_at", "updated_at")
+    }
+    assert schemas["TaskStatus"]["enum"] == ["all", "pending", "completed"]
+    assert schemas["TaskSort"]["enum"] == ["created", "title"]
+
+
+def test_the_documented_examples_work(user: User, document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    created = user.create(**schemas["TaskCreate"]["examples"][0])
+    changes = schemas["TaskUpdate"]["examples"][0]
+    changed = user.call("PUT", f"/{created['id']}", json=changes)
+    assert changed.json() == created | changes | {"updated_at": changed.json()["updated_at"]}
+
+
+def test_the_documentation_page_needs_no_other_server(service: Service) -> None:
+    page = service.client.get("/docs")
+    assert page.status_code == 200
+    assert "https://" not in page.text
+    assert '"persistAuthorization": true' in page.text
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(links) == 3
+    for link in [*links, "/openapi.json"]:
+        assert link.startswith("/")
+        asset = service.client.get(link)
+        assert asset.status_code == 200
+        assert len(asset.content) > 1000
