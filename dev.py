@@ -23,13 +23,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import fasteners
 import psutil
 import psycopg2
 import uvicorn
-from fastapi import FastAPI
 from jose import jwt
 
 from config import ENV_FILE, ConfigurationError, Settings, load_settings
@@ -43,6 +42,9 @@ def _binaries() -> Path:
     assert spec.origin
     return Path(spec.origin).parent / "pginstall" / "bin"
 
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 PROJECT = Path(__file__).parent
 BINARIES = _binaries()
@@ -245,7 +247,7 @@ Ctrl-C ends the service and its PostgreSQL; the tasks stay in .postgres/.
 """)
 
 
-def service() -> FastAPI:
+def service() -> "FastAPI":
     """Make the app inside the reloader's child, which ends when its launcher does."""
     launcher = multiprocessing.parent_process()
 
@@ -262,22 +264,24 @@ def service() -> FastAPI:
 
 def follow_uv() -> None:
     """End this process when the `uv run` that started it is killed."""
-    parent = psutil.Process().parent()
-    if parent and parent.name().startswith("uv"):
+    uv = psutil.Process().parent()
+    if uv is None or uv.name() not in {"uv", "uv.exe"}:
+        return
 
-        def follow() -> None:
-            parent.wait()
-            os.kill(os.getpid(), signal.SIGTERM)
+    def follow() -> None:
+        while os.getppid() == uv.pid:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-        threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=follow, daemon=True).start()
 
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which the system releases even after a kill -9."""
     lock = fasteners.InterProcessLock(folder / "lock")
-    # A launcher that was just killed may take a moment to end.
-    if not lock.acquire(timeout=10):
+    # One whose `uv run` was just killed takes a moment to end.
+    if not lock.acquire(timeout=5):
         raise SetupError("dev.py already runs in this folder. End it with Ctrl-C there first.")
     try:
         yield
@@ -333,8 +337,10 @@ def main() -> NoReturn:
     follow_uv()
     try:
         run()
-    except (SetupError, ConfigurationError) as exc:
+    except SetupError as exc:
         sys.exit(str(exc))
+    except ConfigurationError as exc:
+        sys.exit(f"Configuration error: {exc}")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

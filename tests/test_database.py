@@ -153,13 +153,6 @@ def test_four_workers_start_at_once_on_an_empty_database(empty_database_url: str
     assert_spec_schema(empty_database_url)
 
 
-def test_a_second_start_finds_the_tasks(empty_database_url: str) -> None:
-    with running(environment(empty_database_url)) as service:
-        task = service.user("somebody").create()
-    with running(environment(empty_database_url)) as service:
-        assert service.user("somebody").list() == [task]
-
-
 def test_a_database_that_comes_later_gets_its_schema() -> None:
     server_url = os.environ["TEST_DATABASE_URL"]
     url = make_url(server_url).set(database=f"test_late_{os.getpid()}")

@@ -116,21 +116,6 @@ def test_a_token_in_a_path_or_query_is_not_logged(service: Service) -> None:
     assert query_canary not in service.output()
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2")])
-def test_uvicorns_own_lines_have_the_format(database_url: str, options: tuple[str, ...]) -> None:
-    with running(environment(database_url, LOG_LEVEL="info"), *options) as service:
-        wait_for(lambda: "Application startup complete" in service.output())
-        service.client.get("/health")
-        service.stop()
-        output = service.output()
-    assert "[Application startup complete.]" in output
-    assert "[Finished server process [" in output
-    if options:
-        # The supervisor of several workers never imports the app; python main.py has no such gap.
-        output = "\n".join(line for line in output.splitlines() if line.startswith("["))
-    assert_clean_log(output, database_url)
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_every_line_of_python_main_has_the_format(database_url: str, workers: str) -> None:
     env = environment(database_url, LOG_LEVEL="info", WEB_CONCURRENCY=workers)
@@ -144,11 +129,11 @@ def test_every_line_of_python_main_has_the_format(database_url: str, workers: st
 
 @pytest.mark.parametrize(
     ("level", "shown"),
-    [("debug", {"INFO", "WARNING"}), ("WARNING", {"WARNING"}), ("error", set())],
+    [("WARNING", {"WARNING"}), ("error", set())],
 )
 def test_the_log_level_is_obeyed(database_url: str, level: str, shown: set[str]) -> None:
     with running(environment(database_url, LOG_LEVEL=level)) as service:
         service.client.get("/api/u/tasks")
         service.stop()
         levels = {fields(line)[1] for line in service.output().splitlines()}
-    assert levels - {"DEBUG"} == shown
+    assert levels == shown
