@@ -6,7 +6,6 @@ service with reload; a demo token to try it with. The service itself knows nothi
 
 import contextlib
 import importlib.util
-import logging
 import multiprocessing
 import os
 import re
@@ -22,17 +21,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import fasteners
 import psutil
 import psycopg2
-import uvicorn
-from jose import jwt
-
-from config import ENV_FILE, ConfigurationError, Settings, load_settings
-from logs import configure_logging
 
 
 def _binaries() -> Path:
@@ -46,7 +41,10 @@ def _binaries() -> Path:
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from config import Settings
+
 PROJECT = Path(__file__).parent
+ENV_FILE = PROJECT / ".env"
 BINARIES = _binaries()
 DEMO_USER = "demo-user"
 DEMO_TOKEN_LIFETIME = 24 * 3600
@@ -72,12 +70,14 @@ class EmbeddedPostgres:
         self.configuration = configuration or {}
         # PostgreSQL refuses to run as root.
         self.run_as = "nobody" if _is_root() else None
+        self.port = self._port_of_the_running() or _free_port()
+        kept = self.folder / "password"
+        self.password = kept.read_text() if self.data.exists() else secrets.token_urlsafe(24)
 
     @property
     def url(self) -> str:
-        """The URL of the running server's database."""
-        password = (self.folder / "password").read_text()
-        return f"postgresql://postgres:{password}@127.0.0.1:{self._port()}/postgres"
+        """The URL of the server's database, known before the server runs."""
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
         """Start the server, or go on with the one that an earlier launcher left running.
@@ -93,23 +93,23 @@ class EmbeddedPostgres:
             _make_searchable(BINARIES)
         if not self.data.exists():
             self._initialize()
-        if not self._is_running():
+        if not self._port_of_the_running():
             # Another process may have the old server's number by now: then PostgreSQL refuses.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
-            options = f"-h 127.0.0.1 -p {_free_port()} -c unix_socket_directories="
+            options = f"-h 127.0.0.1 -p {self.port} -c unix_socket_directories="
             self._run("pg_ctl", "-w", "-l", str(self.log), "-o", options, "start")
-        self._wait_until_it_answers()
+        wait_until_it_answers(self.url)
 
     def stop(self) -> None:
         """Stop the server; its data stay."""
-        if self._is_running():
+        if self._port_of_the_running():
             self._run("pg_ctl", "-w", "-m", "fast", "stop")
 
     def _initialize(self) -> None:
         for interrupted in self.folder.glob("data.*"):
             shutil.rmtree(interrupted, ignore_errors=True)
         password = self.folder / "password"
-        password.write_text(secrets.token_urlsafe(24))
+        password.write_text(self.password)
         password.chmod(0o600)
         # Renamed when it is whole, so that an interrupted start leaves no half of one behind.
         unfinished = Path(tempfile.mkdtemp(prefix="data.", dir=self.folder))
@@ -117,7 +117,9 @@ class EmbeddedPostgres:
             shutil.chown(password, self.run_as)
             shutil.chown(unfinished, self.run_as)
         options = ["--username=postgres", f"--pwfile={password}", "--auth=scram-sha-256"]
-        self._run("initdb", *options, "--encoding=UTF8", "--no-locale", data=unfinished)
+        self._run(
+            "initdb", *options, "--encoding=UTF8", "--no-locale", "--no-sync", data=unfinished
+        )
         with (unfinished / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in self.configuration.items())
         unfinished.rename(self.data)
@@ -135,6 +137,8 @@ class EmbeddedPostgres:
                     user=self.run_as,
                     group="nogroup" if self.run_as else None,
                     extra_groups=[] if self.run_as else None,
+                    # Ctrl-C is for the launcher, which then stops the server in good order.
+                    start_new_session=True,
                 )
             except (subprocess.CalledProcessError, OSError) as exc:
                 output.seek(0)
@@ -142,26 +146,31 @@ class EmbeddedPostgres:
                 last_lines = "\n".join(said.strip().splitlines()[-5:]) or str(exc)
                 raise SetupError(f"PostgreSQL's {program} failed:\n{last_lines}") from exc
 
-    def _is_running(self) -> bool:
-        with contextlib.suppress(OSError, ValueError, psutil.Error):
-            pid = int((self.data / "postmaster.pid").read_text().split("\n")[0])
-            return str(self.data) in psutil.Process(pid).cmdline()
-        return False
+    def _port_of_the_running(self) -> int | None:
+        with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            if str(self.data) in psutil.Process(int(lines[0])).cmdline():
+                return int(lines[3])
+        return None
 
-    def _port(self) -> int:
-        return int((self.data / "postmaster.pid").read_text().split("\n")[3])
 
-    def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            try:
-                psycopg2.connect(self.url, connect_timeout=3).close()
-            except (psycopg2.OperationalError, OSError, IndexError) as exc:
-                if time.monotonic() > deadline:
-                    raise SetupError(f"PostgreSQL does not answer, its log is {self.log}") from exc
-                time.sleep(0.1)
-            else:
-                return
+def wait_until_it_answers(url: str) -> None:
+    """Wait for a server that is starting.
+
+    Raises:
+        SetupError: It does not answer within a minute.
+
+    """
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            psycopg2.connect(url, connect_timeout=3).close()
+        except psycopg2.OperationalError as exc:
+            if time.monotonic() > deadline:
+                raise SetupError("PostgreSQL does not answer; see .postgres/log") from exc
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _is_root() -> bool:
@@ -214,14 +223,16 @@ def check_port(port: int) -> None:
             raise SetupError(message) from exc
 
 
-def demo_token(settings: Settings) -> str:
+def demo_token(secret: str) -> str:
     """Return a token for the demo user, valid for a day."""
+    from jose import jwt
+
     now = int(time.time())
     claims = {"sub": DEMO_USER, "name": "Demo", "iat": now, "exp": now + DEMO_TOKEN_LIFETIME}
-    return jwt.encode(claims, settings.better_auth_secret.get_secret_value(), "HS256")
+    return jwt.encode(claims, secret, "HS256")
 
 
-def introduce(settings: Settings) -> None:
+def introduce(settings: "Settings") -> None:
     """Print how to use the service, once it answers."""
     base = f"http://localhost:{settings.port}"
     deadline = time.monotonic() + START_TIMEOUT
@@ -230,7 +241,7 @@ def introduce(settings: Settings) -> None:
             urllib.request.urlopen(f"{base}/health", timeout=3).close()  # noqa: S310  # http, above
             break
         time.sleep(0.1)
-    token = demo_token(settings)
+    token = demo_token(settings.better_auth_secret.get_secret_value())
     _say(f"""
 The service runs. Interactive documentation: {base}/docs
 
@@ -257,8 +268,9 @@ def service() -> "FastAPI":
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
-    from main import app  # noqa: PLC0415  # reads the settings, which the launcher has prepared
+    from main import app
 
+    wait_until_it_answers(os.environ["DATABASE_URL"])
     return app
 
 
@@ -289,39 +301,66 @@ def only_one(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def serve(database_url: str) -> None:
+    """Serve with reload until Ctrl-C.
+
+    Raises:
+        SetupError: A setting is wrong, or the port is taken.
+
+    """
+    import uvicorn
+
+    from config import ConfigurationError, load_settings
+    from logs import configure_logging
+
+    os.environ["DATABASE_URL"] = database_url
+    try:
+        settings = load_settings()
+    except ConfigurationError as exc:
+        raise SetupError(f"Configuration error: {exc}") from exc
+    check_port(settings.port)
+    configure_logging(settings.log_level)
+    threading.Thread(target=introduce, args=[settings], daemon=True).start()
+    uvicorn.run(
+        "dev:service",
+        factory=True,
+        reload=True,
+        reload_dirs=[str(PROJECT)],
+        host="127.0.0.1",
+        port=settings.port,
+        log_config=None,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def end_if_failed(starting: "Future[None]") -> None:
+    """End the launcher when PostgreSQL has not started."""
+    if starting.exception():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def run() -> None:
     """Prepare everything, serve until Ctrl-C, and end everything."""
     folder = PROJECT / ".postgres"
     folder.mkdir(mode=0o700, exist_ok=True)
-    with only_one(folder):
+    with only_one(folder), ThreadPoolExecutor(1) as executor:
         write_env_file()
-        os.environ["DATABASE_URL"] = "postgresql://127.0.0.1/"
-        check_port(load_settings().port)
         postgres = EmbeddedPostgres(folder)
-        if not postgres.data.exists():
-            _say("First start: setting up PostgreSQL in .postgres/, a few seconds …")
+        first = not postgres.data.exists()
+        _say("First start: setting up PostgreSQL in .postgres/ …" if first else "Starting …")
+        # While Python imports the service: that takes seconds, the first time above all.
+        starting = executor.submit(postgres.start)
+        starting.add_done_callback(end_if_failed)
         try:
-            postgres.start()
-            _say("PostgreSQL runs. Starting the service …")
-            os.environ["DATABASE_URL"] = postgres.url
-            settings = load_settings()
-            configure_logging(settings.log_level)
-            logging.getLogger("watchfiles").setLevel(logging.WARNING)
-            threading.Thread(target=introduce, args=[settings], daemon=True).start()
-            uvicorn.run(
-                "dev:service",
-                factory=True,
-                reload=True,
-                reload_dirs=[str(PROJECT)],
-                host="127.0.0.1",
-                port=settings.port,
-                log_config=None,
-                timeout_graceful_shutdown=5,
-            )
+            serve(postgres.url)
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            failure = starting.exception()
             _say("Stopping PostgreSQL …")
             postgres.stop()
+            if failure:
+                raise failure
 
 
 def main() -> NoReturn:
@@ -339,8 +378,6 @@ def main() -> NoReturn:
         run()
     except SetupError as exc:
         sys.exit(str(exc))
-    except ConfigurationError as exc:
-        sys.exit(f"Configuration error: {exc}")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

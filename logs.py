@@ -78,7 +78,8 @@ def configure_logging(level: str) -> None:
                 "uvicorn.error": {"handlers": [], "level": level.upper(), "propagate": True},
                 # Its lines would repeat the request log's, with the query string in them.
                 "uvicorn.access": {"handlers": [], "propagate": False},
-                "uvicorn.asgi": {"level": "INFO"},
+                # The reloader's, a line for every file that anything writes.
+                "watchfiles": {"level": "WARNING"},
             },
         }
     )
