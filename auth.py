@@ -36,7 +36,7 @@ async def get_current_user(
     user_id: Annotated[
         str,
         Path(
-            description="Your user id, the token's `sub`, percent-encoded.",
+            description="Your user id, which is your token's `sub`.",
             examples=["user_123"],
         ),
     ],

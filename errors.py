@@ -43,7 +43,7 @@ class ApiError(Exception):
 
 
 class ValidationFailed(ApiError):
-    """The client sent something that it has to correct."""
+    """Something that was sent is not valid; the sentence says what."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "VALIDATION_ERROR"
@@ -54,7 +54,7 @@ class ValidationFailed(ApiError):
 
 
 class Unauthorized(ApiError):
-    """There is no valid token; the client has to get a new one."""
+    """There is no valid token; get a new one."""
 
     status = HTTPStatus.UNAUTHORIZED
     code = "UNAUTHORIZED"
@@ -90,7 +90,7 @@ class TaskNotFound(ApiError):
 
 
 class PayloadTooLarge(ApiError):
-    """The request body is over the limit."""
+    """The request body is over 64 KiB."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "PAYLOAD_TOO_LARGE"
@@ -98,7 +98,7 @@ class PayloadTooLarge(ApiError):
 
 
 class ServerError(ApiError):
-    """Something failed that the client did not cause."""
+    """The database cannot be reached, or the service has a fault."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     code = "SERVER_ERROR"

@@ -1,8 +1,9 @@
-"""What the OpenAPI document says of errors, so that generated clients are right."""
+"""What the OpenAPI document says of answers, so that generated clients and readers are right."""
 
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.models import Example
 
 from errors import (
     ApiError,
@@ -16,38 +17,82 @@ from errors import (
 )
 from schemas import ErrorResponse
 
-ERRORS: dict[int, tuple[str, dict[str, ApiError]]] = {
-    400: (
-        "Something in the request is not valid",
-        {"validation": ValidationFailed("Title must be between 1 and 200 characters")},
-    ),
-    401: ("There is no valid token", {"unauthorized": Unauthorized()}),
-    403: (
-        "The path or the task belongs to another user",
-        {"user_id mismatch": UserMismatch(), "task ownership": NotTaskOwner()},
-    ),
-    404: ("There is no such task", {"not found": TaskNotFound(999)}),
-    413: ("The request body is over 64 KiB", {"too large": PayloadTooLarge()}),
-    500: ("Something failed in the service", {"server error": ServerError()}),
+TASK = {
+    "id": 1,
+    "user_id": "user_123",
+    "title": "Complete project documentation",
+    "description": "Write API specs and implementation guide",
+    "completed": False,
+    "created_at": "2026-01-09T10:00:00Z",
+    "updated_at": "2026-01-09T10:00:00Z",
 }
+TASK_LIST = {
+    "tasks": [
+        TASK,
+        {
+            "id": 2,
+            "user_id": "user_123",
+            "title": "Review pull requests",
+            "description": None,
+            "completed": False,
+            "created_at": "2026-01-09T09:30:00Z",
+            "updated_at": "2026-01-09T09:30:00Z",
+        },
+    ],
+    "count": 2,
+}
+NEW_TASK: dict[str, Any] = {
+    "title": "Buy groceries",
+    "description": "Milk, bread, eggs, coffee",
+}
+CREATED_TASK = {
+    "id": 3,
+    "user_id": "user_123",
+    **NEW_TASK,
+    "completed": False,
+    "created_at": "2026-01-09T11:00:00Z",
+    "updated_at": "2026-01-09T11:00:00Z",
+}
+CHANGES: dict[str, Any] = {"title": "Complete project documentation ASAP", "completed": True}
+CHANGED_TASK = {**TASK, **CHANGES, "updated_at": "2026-01-09T11:30:00Z"}
+TOGGLED_TASK = {**TASK, "completed": True, "updated_at": "2026-01-09T12:00:00Z"}
+
+ALWAYS = [Unauthorized(), UserMismatch(), ServerError()]
+BAD_QUERY = [ValidationFailed("Status must be all, pending or completed")]
+BAD_BODY = [
+    ValidationFailed("Title must be between 1 and 200 characters"),
+    PayloadTooLarge(),
+]
+ONE_TASK = [ValidationFailed("Task id must be a whole number"), TaskNotFound(999), NotTaskOwner()]
+
+NEW_TASK_EXAMPLE: dict[str, Example] = {"new task": {"value": NEW_TASK}}
+CHANGES_EXAMPLE: dict[str, Example] = {"changes": {"value": CHANGES}}
+
+Responses = dict[int | str, dict[str, Any]]
 
 
-def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Document an operation's errors with their bodies."""
-    return {status: _response(*ERRORS[status]) for status in statuses}
+def answers(status: int, example: object, *errors: ApiError) -> Responses:
+    """Document an operation's success with an example, and its errors besides those of all."""
+    responses: Responses = {}
+    if example is not None:
+        responses[status] = {"content": {"application/json": {"example": example}}}
+    for error in sorted((*errors, *ALWAYS), key=lambda error: error.status):
+        summary = (type(error).__doc__ or "").partition("\n")[0]
+        response = responses.setdefault(error.status.value, _error_response(error))
+        if summary not in response["description"]:
+            response["description"] = f"{response['description']} {summary}".strip()
+        response["content"]["application/json"]["examples"][error.detail] = {
+            "value": {"detail": error.detail, "code": error.code}
+        }
+    return responses
 
 
-def _response(description: str, errors: dict[str, ApiError]) -> dict[str, Any]:
-    examples = {
-        name: {"value": {"detail": error.detail, "code": error.code}}
-        for name, error in errors.items()
-    }
-    headers = {name for error in errors.values() for name in error.headers}
+def _error_response(error: ApiError) -> dict[str, Any]:
     return {
         "model": ErrorResponse,
-        "description": description,
-        "content": {"application/json": {"examples": examples}},
-        "headers": {name: {"schema": {"type": "string"}} for name in headers},
+        "description": "",
+        "content": {"application/json": {"examples": {}}},
+        "headers": {name: {"schema": {"type": "string"}} for name in error.headers},
     }
 
 
@@ -57,9 +102,10 @@ def document(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         schema = generate()
-        for path in schema["paths"].values():
-            for operation in path.values():
+        for path, operations in schema["paths"].items():
+            for operation in operations.values():
                 operation["responses"].pop("422", None)
+                operation.get("parameters", []).sort(key=lambda p: (p["in"], path.find(p["name"])))
         for name in ("HTTPValidationError", "ValidationError"):
             schema["components"]["schemas"].pop(name, None)
         return schema

@@ -15,23 +15,12 @@ from pydantic import (
     StrictStr,
     WithJsonSchema,
 )
-from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from models import TITLE_MAX_LENGTH, Task
 
 DESCRIPTION_MAX_LENGTH = 1000
-EXAMPLE_TASK: JsonDict = {
-    "id": 1,
-    "user_id": "user_123",
-    "title": "Complete project documentation",
-    "description": "Write API specs and implementation guide",
-    "completed": False,
-    "created_at": "2026-01-09T10:00:00Z",
-    "updated_at": "2026-01-09T10:00:00Z",
-}
-
 # Characters that show nothing although Unicode calls them letters, marks or symbols:
 # the default-ignorable code points, the interlinear marks and the blank Braille pattern.
 INVISIBLE = re.compile(
@@ -131,12 +120,6 @@ class TaskCreate(SQLModel):
     title: Title = Field(description="1 to 200 characters, not only white space.")
     description: Description | None = Field(default=None, description="At most 1000 characters.")
 
-    model_config = {
-        "json_schema_extra": {
-            "examples": [{"title": "Buy groceries", "description": "Milk, bread, eggs, coffee"}]
-        }
-    }
-
 
 class TaskUpdate(SQLModel):
     """Changes to a task. An absent field stays as it is; any other field is ignored."""
@@ -148,12 +131,6 @@ class TaskUpdate(SQLModel):
         default=MISSING, description="At most 1000 characters; `null` clears it."
     )
     completed: StrictBool | MISSING = Field(default=MISSING)
-
-    model_config = {
-        "json_schema_extra": {
-            "examples": [{"title": "Complete project documentation ASAP", "completed": True}]
-        }
-    }
 
     def changes(self) -> dict[str, Any]:
         """Return the fields that the client sent, by column."""
@@ -171,16 +148,12 @@ class TaskResponse(SQLModel):
     created_at: datetime
     updated_at: datetime
 
-    model_config = {"json_schema_extra": {"examples": [EXAMPLE_TASK]}}
-
 
 class TaskListResponse(SQLModel):
     """The tasks asked for, and their number."""
 
     tasks: list[TaskResponse]
     count: int
-
-    model_config = {"json_schema_extra": {"examples": [{"tasks": [EXAMPLE_TASK], "count": 1}]}}
 
     @classmethod
     def of(cls, tasks: list[Task]) -> "TaskListResponse":

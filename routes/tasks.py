@@ -4,16 +4,16 @@ from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+import openapi
 import queries
 from auth import CurrentUser, get_current_user
 from database import AppDatabase
 from errors import PayloadTooLarge
 from models import Task
-from openapi import error_responses
 from schemas import (
     TaskCreate,
     TaskId,
@@ -63,13 +63,18 @@ async def _read_limited(request: Request) -> bytes:
 router = APIRouter(prefix="/api/{user_id}/tasks", tags=["tasks"], route_class=TaskRoute)
 
 
-@router.get("", responses=error_responses(400, 401, 403, 500))
+@router.get(
+    "",
+    response_description="The tasks, and their number",
+    responses=openapi.answers(200, openapi.TASK_LIST, *openapi.BAD_QUERY),
+)
 async def list_tasks(
     user_id: CurrentUser,
     database: AppDatabase,
     status: Annotated[TaskStatus, Query(description="Which tasks.")] = TaskStatus.ALL,
     sort: Annotated[
-        TaskSort, Query(description="`created`: newest first. `title`: alphabetical.")
+        TaskSort,
+        Query(description="`created`: newest first. `title`: alphabetical, whatever the case."),
     ] = TaskSort.CREATED,
 ) -> TaskListResponse:
     """List your tasks, all of them unless you filter by status."""
@@ -81,9 +86,14 @@ async def list_tasks(
     "",
     response_model=TaskResponse,
     status_code=HTTPStatus.CREATED,
-    responses=error_responses(400, 401, 403, 413, 500),
+    response_description="The task",
+    responses=openapi.answers(201, openapi.CREATED_TASK, *openapi.BAD_BODY),
 )
-async def create_task(user_id: CurrentUser, database: AppDatabase, body: TaskCreate) -> Task:
+async def create_task(
+    user_id: CurrentUser,
+    database: AppDatabase,
+    body: Annotated[TaskCreate, Body(openapi_examples=openapi.NEW_TASK_EXAMPLE)],
+) -> Task:
     """Create a task. It starts as not completed."""
     return await database.in_transaction(queries.create_task, user_id, body)
 
@@ -91,7 +101,8 @@ async def create_task(user_id: CurrentUser, database: AppDatabase, body: TaskCre
 @router.get(
     "/{task_id}",
     response_model=TaskResponse,
-    responses=error_responses(400, 401, 403, 404, 500),
+    response_description="The task",
+    responses=openapi.answers(200, openapi.TASK, *openapi.ONE_TASK),
 )
 async def get_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> Task:
     """Get one of your tasks."""
@@ -101,19 +112,27 @@ async def get_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId)
 @router.put(
     "/{task_id}",
     response_model=TaskResponse,
-    responses=error_responses(400, 401, 403, 404, 413, 500),
+    response_description="The task as it is now",
+    responses=openapi.answers(200, openapi.CHANGED_TASK, *openapi.BAD_BODY, *openapi.ONE_TASK),
 )
 async def update_task(
-    user_id: CurrentUser, database: AppDatabase, task_id: TaskId, body: TaskUpdate
+    user_id: CurrentUser,
+    database: AppDatabase,
+    task_id: TaskId,
+    body: Annotated[TaskUpdate, Body(openapi_examples=openapi.CHANGES_EXAMPLE)],
 ) -> Task:
-    """Change the fields that you send; the others stay. `{}` changes nothing."""
+    """Change the fields that you send; the others stay.
+
+    `null` clears the description. `{}` changes nothing, `updated_at` included.
+    """
     return await database.in_transaction(queries.update_task, user_id, task_id, body)
 
 
 @router.delete(
     "/{task_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=error_responses(400, 401, 403, 404, 500),
+    response_description="The task is deleted",
+    responses=openapi.answers(204, None, *openapi.ONE_TASK),
 )
 async def delete_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> None:
     """Delete one of your tasks for good."""
@@ -123,7 +142,8 @@ async def delete_task(user_id: CurrentUser, database: AppDatabase, task_id: Task
 @router.patch(
     "/{task_id}/complete",
     response_model=TaskResponse,
-    responses=error_responses(400, 401, 403, 404, 500),
+    response_description="The task as it is now",
+    responses=openapi.answers(200, openapi.TOGGLED_TASK, *openapi.ONE_TASK),
 )
 async def toggle_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> Task:
     """Toggle a task between completed and not completed."""
