@@ -134,7 +134,7 @@ def _reason(exc: SQLAlchemyError) -> str:
     return " ".join(str(getattr(exc, "orig", None) or type(exc).__name__).split())
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     """Return the app's database."""
     database: Database = request.app.state.database
     return database
