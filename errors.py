@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -112,12 +113,14 @@ def install(app: FastAPI) -> None:
     CORS headers a browser hides it from the page.
     """
     app.add_exception_handler(ApiError, _render_api_error)
+    app.add_exception_handler(ClientDisconnect, _render_disconnect)
     app.add_exception_handler(RequestValidationError, _render_validation_error)
     app.add_exception_handler(HTTPException, _render_http_exception)
     app.add_middleware(_UnhandledErrorMiddleware)
 
 
-def _response(error: ApiError) -> JSONResponse:
+def render(error: ApiError) -> JSONResponse:
+    """Make the error's answer, and log its reason."""
     if error.reason:
         logger.warning("%s: %s", error.detail, error.reason)
     return JSONResponse(
@@ -127,12 +130,16 @@ def _response(error: ApiError) -> JSONResponse:
 
 async def _render_api_error(_request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, ApiError)
-    return _response(exc)
+    return render(exc)
+
+
+async def _render_disconnect(_request: Request, _exc: Exception) -> JSONResponse:
+    return render(ValidationFailed("Request body is incomplete"))
 
 
 async def _render_validation_error(_request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
-    return _response(ValidationFailed(_sentence(exc.errors()[0])))
+    return render(ValidationFailed(_sentence(exc.errors()[0])))
 
 
 async def _render_http_exception(request: Request, exc: Exception) -> JSONResponse:
@@ -141,7 +148,7 @@ async def _render_http_exception(request: Request, exc: Exception) -> JSONRespon
     status = HTTPStatus(exc.status_code)
     if status == HTTPStatus.BAD_REQUEST:
         # FastAPI's answer to a body that it cannot decode: not UTF-8, nested too deeply, …
-        return _response(ValidationFailed("Request body must be valid JSON"))
+        return render(ValidationFailed("Request body must be valid JSON"))
     headers = dict(exc.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request))
@@ -191,4 +198,4 @@ class _UnhandledErrorMiddleware:
             logger.exception("Internal server error")
             if started or scope["type"] != "http":
                 raise
-            await _response(ServerError())(scope, receive, send)
+            await render(ServerError())(scope, receive, send)

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from jose import jwk
+from uvicorn.config import STARTUP_FAILURE
 
 import errors
 import openapi
@@ -62,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_cors(app, settings.allowed_origins)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(EncodedPathMiddleware)
+    logger.info("%s %s, environment %s", app.title, VERSION, settings.environment)
     return app
 
 
@@ -72,7 +74,8 @@ def _settings() -> Settings:
     except ConfigurationError as exc:
         configure_logging("info")
         logger.critical("Configuration error: %s", exc)
-        sys.exit(1)
+        # The code that makes uvicorn's supervisor give up instead of starting workers for ever.
+        sys.exit(STARTUP_FAILURE)
     configure_logging(settings.log_level)
     return settings
 

@@ -21,19 +21,19 @@ from sqlmodel import Field, SQLModel
 from models import TITLE_MAX_LENGTH, Task
 
 DESCRIPTION_MAX_LENGTH = 1000
-# Characters that show nothing although Unicode calls them letters, marks or symbols:
-# the default-ignorable code points, the interlinear marks and the blank Braille pattern.
+# White space, control and format characters, and what shows nothing although Unicode calls it
+# a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
+BLANK_CATEGORIES = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\ufff0-\ufff8\U0001d159\U000e0000-\U000e0fff]"
 )
 
 
 def is_blank(text: str) -> bool:
     """Tell whether the text is nothing but white space, control and invisible characters."""
     return all(
-        unicodedata.category(character) in {"Zs", "Zl", "Zp", "Cc"} or INVISIBLE.match(character)
+        unicodedata.category(character) in BLANK_CATEGORIES or INVISIBLE.match(character)
         for character in text
     )
 

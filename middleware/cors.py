@@ -1,17 +1,37 @@
 """CORS: which pages may call the API from a browser, and which headers they see."""
 
+from http import HTTPStatus
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers
+from starlette.responses import Response
+
+from errors import ValidationFailed, render
 
 ALLOWED_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 ALLOWED_HEADERS = ["Authorization", "Content-Type"]
 EXPOSED_HEADERS = ["Allow", "WWW-Authenticate", "X-Request-ID"]
 
 
+class JSONCORSMiddleware(CORSMiddleware):
+    """Starlette's middleware, whose refusals have the body of every other error."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer a preflight; the browser looks at the headers alone."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == HTTPStatus.OK:
+            return answer
+        refusal = render(ValidationFailed(bytes(answer.body).decode()))
+        for name, value in answer.headers.items():
+            refusal.headers.setdefault(name, value)
+        return refusal
+
+
 def add_cors(app: FastAPI, allowed_origins: tuple[str, ...]) -> None:
     """Let pages of these origins call the app, with credentials."""
     app.add_middleware(
-        CORSMiddleware,
+        JSONCORSMiddleware,
         allow_origins=allowed_origins,
         allow_methods=ALLOWED_METHODS,
         allow_headers=ALLOWED_HEADERS,

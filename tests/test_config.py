@@ -9,6 +9,7 @@ import pytest
 from conftest import LINE, PROJECT, environment
 from sqlalchemy import make_url
 from tokens import SECRET
+from uvicorn.config import STARTUP_FAILURE
 
 from config import ConfigurationError, Settings, load_settings
 
@@ -170,7 +171,7 @@ def test_the_service_ends_at_once_with_one_line(program: tuple[str, ...], clone:
         timeout=30,
         check=False,
     )
-    assert ended.returncode == 1
+    assert ended.returncode == STARTUP_FAILURE
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
     assert LINE.fullmatch(line)
@@ -200,3 +201,17 @@ def test_an_unreadable_env_file_is_one_line(
     (tmp_path / ".env").write_bytes(b"DATABASE_URL=canary\xff\xfe\n")
     monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
     assert settings_error(monkeypatch) == ".env cannot be read: UnicodeDecodeError"
+
+
+def test_several_workers_end_too(clone: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "main:app", "--workers", "2", "--port", "0"],
+        cwd=clone,
+        env=environment(URL, PORT="none"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Configuration error: PORT is not valid" in ended.stderr
+    assert "failed to start, stopping the parent process" in ended.stderr

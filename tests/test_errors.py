@@ -2,12 +2,13 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import ORIGIN, Service, User
+from conftest import ORIGIN, Service, User, wait_for
 
 SERVER_ERROR = {"detail": "Internal server error", "code": "SERVER_ERROR"}
 TOO_LARGE = {"detail": "Request body must be at most 64 KiB", "code": "PAYLOAD_TOO_LARGE"}
@@ -120,6 +121,23 @@ def test_a_connection_survives_a_refused_body(user: User) -> None:
         assert user.list() == []
 
 
+def test_a_client_that_goes_away_is_no_server_error(user: User, service: Service) -> None:
+    address = urlsplit(service.url)
+    head = (
+        f"POST {user.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+        f"Authorization: {user.headers['Authorization']}\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(head.encode() + b'{"title": ')
+        time.sleep(0.2)
+    lines = wait_for(
+        lambda: [line for line in service.output().splitlines() if f"[{user.id}]" in line]
+    )
+    assert len(lines) == 1
+    assert "[400 in " in lines[0]
+    assert user.list() == []
+
+
 # --- the database is away ---
 
 
@@ -177,6 +195,8 @@ def test_another_origin_gets_no_access(service: Service, origin: str) -> None:
     response = service.client.get("/health", headers={"Origin": origin})
     for answer in (preflight, response):
         assert "access-control-allow-origin" not in answer.headers
+    assert preflight.status_code == 400
+    assert preflight.json() == {"detail": "Disallowed CORS origin", "code": "VALIDATION_ERROR"}
 
 
 def test_every_kind_of_answer_is_readable_by_a_page(user: User, stranger: User) -> None:

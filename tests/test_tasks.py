@@ -113,7 +113,7 @@ def test_a_description_may_be_empty_or_long(user: User, description: str) -> Non
 BLANKS = [
     *("", " ", "\t\r\n", "\u00a0\u2003\u3000", "\u200b", "\ufeff", "\u00ad\u2060", "\u3164"),
     *("\u115f\u1160\uffa0", "\u2800", "\ufe0f", "\u034f", "\U000e0020", "\u2028", "\x01\x7f"),
-    "\u180e",
+    *("\u180e", "\ufff9\ufffb", "\u061c\u2066", "\u00a0\u200d\ufe0f \u3164", "\U0001d159"),
 ]
 BAD_FIELDS = [
     *(("title", blank, TITLE_LENGTH) for blank in BLANKS),
