@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
     from config import Settings
 
+if os.name != "nt":
+    import pwd
+
 PROJECT = Path(__file__).parent
 ENV_FILE = PROJECT / ".env"
 BINARIES = _binaries()
@@ -68,8 +71,7 @@ class EmbeddedPostgres:
         self.data = self.folder / "data"
         self.log = self.folder / "log"
         self.configuration = configuration or {}
-        # PostgreSQL refuses to run as root.
-        self.run_as = "nobody" if _is_root() else None
+        self.run_as = self._unprivileged_user()
         self.port = self._port_of_the_running() or _free_port()
         kept = self.folder / "password"
         self.password = kept.read_text() if self.data.exists() else secrets.token_urlsafe(24)
@@ -88,7 +90,7 @@ class EmbeddedPostgres:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.run_as:
-            shutil.chown(self.folder, self.run_as)
+            os.chown(self.folder, *self.run_as)
             _make_searchable(self.folder)
             _make_searchable(BINARIES)
         if not self.data.exists():
@@ -114,8 +116,8 @@ class EmbeddedPostgres:
         # Renamed when it is whole, so that an interrupted start leaves no half of one behind.
         unfinished = Path(tempfile.mkdtemp(prefix="data.", dir=self.folder))
         if self.run_as:
-            shutil.chown(password, self.run_as)
-            shutil.chown(unfinished, self.run_as)
+            os.chown(password, *self.run_as)
+            os.chown(unfinished, *self.run_as)
         options = ["--username=postgres", f"--pwfile={password}", "--auth=scram-sha-256"]
         self._run(
             "initdb", *options, "--encoding=UTF8", "--no-locale", "--no-sync", data=unfinished
@@ -134,9 +136,9 @@ class EmbeddedPostgres:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     cwd=self.folder,
-                    user=self.run_as,
-                    group="nogroup" if self.run_as else None,
-                    extra_groups=[] if self.run_as else None,
+                    user=self.run_as and self.run_as[0],
+                    group=self.run_as and self.run_as[1],
+                    extra_groups=self.run_as and [],
                     # Ctrl-C is for the launcher, which then stops the server in good order.
                     start_new_session=True,
                 )
@@ -145,6 +147,16 @@ class EmbeddedPostgres:
                 said = output.read() + (self.log.read_text() if self.log.exists() else "")
                 last_lines = "\n".join(said.strip().splitlines()[-5:]) or str(exc)
                 raise SetupError(f"PostgreSQL's {program} failed:\n{last_lines}") from exc
+
+    def _unprivileged_user(self) -> tuple[int, int] | None:
+        """Return whom root has to be for PostgreSQL, which refuses to run as root."""
+        if os.name == "nt" or os.geteuid() != 0:
+            return None
+        if self.data.exists():
+            owner = self.data.stat()
+            return owner.st_uid, owner.st_gid
+        nobody = pwd.getpwnam("nobody")
+        return nobody.pw_uid, nobody.pw_gid
 
     def _port_of_the_running(self) -> int | None:
         with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
@@ -171,10 +183,6 @@ def wait_until_it_answers(url: str) -> None:
             time.sleep(0.1)
         else:
             return
-
-
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _make_searchable(path: Path) -> None:
@@ -376,7 +384,7 @@ def main() -> NoReturn:
     follow_uv()
     try:
         run()
-    except SetupError as exc:
+    except (SetupError, PermissionError) as exc:
         sys.exit(str(exc))
     except KeyboardInterrupt:
         sys.exit(130)
