@@ -37,7 +37,8 @@ class LineFormatter(logging.Formatter):
         context = request_context.get()
         timestamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         user_id = quote(context.user_id, safe="@:+|") if context else "-"
-        endpoint = context.endpoint[:MAX_ENDPOINT_LENGTH] if context else "-"
+        # Cut when it is printable: half a token would not be recognized.
+        endpoint = _printable(context.endpoint)[:MAX_ENDPOINT_LENGTH] if context else "-"
         fields = (
             timestamp.replace("+00:00", "Z"),
             record.levelname,

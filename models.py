@@ -17,6 +17,7 @@ from sqlmodel import Field, SQLModel
 
 USER_ID_MAX_LENGTH = 255
 TITLE_MAX_LENGTH = 200
+DESCRIPTION_MAX_LENGTH = 1000
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -56,8 +57,8 @@ class Task(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     user_id: str = Field(max_length=USER_ID_MAX_LENGTH)
-    title: str = Field(max_length=TITLE_MAX_LENGTH)
-    description: str | None = Field(default=None, sa_type=Text)
+    title: str = Field(min_length=1, max_length=TITLE_MAX_LENGTH)
+    description: str | None = Field(default=None, max_length=DESCRIPTION_MAX_LENGTH, sa_type=Text)
     completed: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     created_at: datetime = Field(
         sa_type=UtcTimestamp, sa_column_kwargs={"server_default": in_utc(func.now())}

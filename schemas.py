@@ -18,9 +18,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
-from models import TITLE_MAX_LENGTH, Task
+from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH, Task
 
-DESCRIPTION_MAX_LENGTH = 1000
 # White space, control and format characters, and what shows nothing although Unicode calls it
 # a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
 BLANK_CATEGORIES = {"Zs", "Zl", "Zp", "Cc", "Cf"}

@@ -24,7 +24,7 @@ import pytest
 from sqlalchemy import make_url
 from tokens import SECRET, signed
 
-from dev import EmbeddedPostgres
+from embedded import EmbeddedPostgres
 
 PROJECT = Path(__file__).parent.parent
 ORIGIN = "http://localhost:3000"
@@ -32,6 +32,14 @@ LINE = re.compile(
     r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\] \[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\]"
     r" \[[^][ ]+\] \[(-|[A-Z]+ [^][ ]+)\] \[.*\]"
 )
+# Every call of one task: method, what follows its id, body.
+ITEM_CALLS: list[tuple[str, str, Any]] = [
+    ("GET", "", None),
+    ("PUT", "", {"title": "x"}),
+    ("PUT", "", {}),
+    ("DELETE", "", None),
+    ("PATCH", "/complete", None),
+]
 SERVER = pytest.StashKey[EmbeddedPostgres]()
 
 
@@ -172,6 +180,11 @@ def assert_clean_log(output: str, *canaries: str) -> None:
         assert LINE.fullmatch(line), line
     for canary in (SECRET, "eyJ", *canaries):
         assert canary not in output, canary
+
+
+def assert_error(response: httpx.Response, status: int, detail: str, code: str) -> None:
+    assert (response.status_code, response.json()) == (status, {"detail": detail, "code": code})
+    assert response.headers["content-type"] == "application/json"
 
 
 @dataclass
