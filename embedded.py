@@ -130,8 +130,7 @@ class EmbeddedPostgres:
         """Return whom root has to be for PostgreSQL, which refuses to run as root."""
         if os.name == "nt" or os.geteuid() != 0:
             return None
-        if self.data.exists():
-            owner = self.data.stat()
+        if self.data.exists() and (owner := self.data.stat()).st_uid != 0:
             return owner.st_uid, owner.st_gid
         nobody = pwd.getpwnam("nobody")
         return nobody.pw_uid, nobody.pw_gid

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,8 @@ def launched(clone: Path, *, port: int | None = None, parent: str = "") -> Itera
     finally:
         process.kill()
         for left in processes_of(clone):
-            left.kill()
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
         process.wait()
 
 
@@ -223,3 +224,16 @@ def test_a_mistake_in_the_env_file_is_one_line(clone: Path) -> None:
         assert launch.process.wait(timeout=20) == 1
         assert "\nConfiguration error: BETTER_AUTH_SECRET is required\n" in launch.output()
         assert "Traceback" not in launch.output()
+
+
+@pytest.mark.launcher
+def test_a_postgresql_that_does_not_start_says_why(clone: Path) -> None:
+    data = clone / ".postgres" / "data"
+    data.mkdir(parents=True, mode=0o755)
+    (clone / ".postgres" / "password").write_text("x")
+    with launched(clone) as launch:
+        assert launch.process.wait(timeout=30) == 1
+        assert "PostgreSQL's pg_ctl failed:" in launch.output()
+        assert "is not a database cluster directory" in launch.output()
+        assert "Traceback" not in launch.output()
+    assert data.exists()
