@@ -203,6 +203,7 @@ def test_an_unreadable_env_file_is_one_line(
     assert settings_error(monkeypatch) == ".env cannot be read: UnicodeDecodeError"
 
 
+@pytest.mark.slow
 def test_several_workers_end_too(clone: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "uvicorn", "main:app", "--workers", "2", "--port", "0"],

@@ -110,6 +110,7 @@ def test_a_model_that_differs_is_noticed(empty_database_url: str, change: str) -
         run_alembic(empty_database_url, alembic.command.check)
 
 
+@pytest.mark.slow
 def test_alembics_own_command_reads_the_settings(empty_database_url: str) -> None:
     subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],

@@ -125,7 +125,7 @@ def test_a_first_and_a_second_start(clone: Path) -> None:
         wait_for(lambda: processes_of(clone) == [])
 
 
-@pytest.mark.launcher
+@pytest.mark.slow
 def test_a_killed_launcher_loses_nothing_and_leaves_nothing_stuck(clone: Path) -> None:
     port = free_port()
     with launched(clone, port=port) as first:
@@ -144,7 +144,7 @@ def test_a_killed_launcher_loses_nothing_and_leaves_nothing_stuck(clone: Path) -
         wait_for(lambda: processes_of(clone) == [])
 
 
-@pytest.mark.launcher
+@pytest.mark.slow
 def test_the_launcher_ends_when_uv_is_killed(clone: Path) -> None:
     with launched(clone, parent="uv") as launch:
         assert launch.create_task().status_code == 201
@@ -154,7 +154,7 @@ def test_the_launcher_ends_when_uv_is_killed(clone: Path) -> None:
         assert again.titles() == ["Buy groceries"]
 
 
-@pytest.mark.launcher
+@pytest.mark.slow
 def test_an_interrupted_first_start_is_made_good(clone: Path) -> None:
     with launched(clone) as launch:
         wait_for(lambda: list(clone.glob(".postgres/data.*/base")))
@@ -166,7 +166,7 @@ def test_an_interrupted_first_start_is_made_good(clone: Path) -> None:
     assert [path.name for path in clone.glob(".postgres/data*")] == ["data"]
 
 
-@pytest.mark.launcher
+@pytest.mark.slow
 def test_a_process_number_used_again_does_not_stop_the_start(clone: Path) -> None:
     with launched(clone) as launch:
         launch.create_task()
@@ -177,7 +177,7 @@ def test_a_process_number_used_again_does_not_stop_the_start(clone: Path) -> Non
         assert again.titles() == ["Buy groceries"]
 
 
-@pytest.mark.launcher
+@pytest.mark.slow
 def test_two_clones_run_at_once(clone: Path, tmp_path: Path) -> None:
     other = tmp_path / "other clone, with spaces"
     shutil.copytree(clone, other)
@@ -189,7 +189,7 @@ def test_two_clones_run_at_once(clone: Path, tmp_path: Path) -> None:
         assert second.interrupt() == 0
 
 
-@pytest.mark.launcher
+@pytest.mark.slow
 def test_a_second_launcher_in_the_same_folder_is_told_so(clone: Path) -> None:
     with launched(clone) as first:
         first.curl()
@@ -226,7 +226,7 @@ def test_a_mistake_in_the_env_file_is_one_line(clone: Path) -> None:
         assert "Traceback" not in launch.output()
 
 
-@pytest.mark.launcher
+@pytest.mark.slow
 def test_a_postgresql_that_does_not_start_says_why(clone: Path) -> None:
     data = clone / ".postgres" / "data"
     data.mkdir(parents=True, mode=0o755)

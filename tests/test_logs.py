@@ -116,7 +116,7 @@ def test_a_token_in_a_path_or_query_is_not_logged(service: Service) -> None:
     assert query_canary not in service.output()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_every_line_of_python_main_has_the_format(database_url: str, workers: str) -> None:
     env = environment(database_url, LOG_LEVEL="info", WEB_CONCURRENCY=workers)
     with running(env, program=("main.py",)) as service:
