@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import LINE, PROJECT, environment
+from pydantic import ValidationError
 from sqlalchemy import make_url
 from tokens import SECRET
 from uvicorn.config import STARTUP_FAILURE
@@ -150,6 +151,13 @@ def test_origins_are_spelled_as_browsers_send_them(
 ) -> None:
     monkeypatch.setenv("ALLOWED_ORIGINS", sent)
     assert load_settings().allowed_origins == meant
+
+
+def test_the_library_itself_shows_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BETTER_AUTH_SECRET", "canary")
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert "canary" not in str(raised.value)
 
 
 def test_settings_show_no_secret() -> None:

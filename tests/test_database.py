@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutinefunction
+from typing import Any
 
 import alembic.command
 import alembic.config
@@ -165,6 +166,25 @@ def test_four_workers_start_at_once_on_an_empty_database(empty_database_url: str
             user.create(f"Task {number}")
         assert len(user.list()) == 8
     assert_spec_schema(empty_database_url)
+
+
+def test_a_migration_waits_for_another_workers(empty_database_url: str) -> None:
+    with connected(empty_database_url) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("SELECT pg_advisory_lock(%s)", [0x746F646F])
+        upgrade = thread.submit(run_alembic, empty_database_url, alembic.command.upgrade, "head")
+        wait_for(lambda: waits_for_an_advisory_lock(other))
+        assert not upgrade.done()
+        other.execute("SELECT pg_advisory_unlock_all()")
+        upgrade.result()
+    assert_spec_schema(empty_database_url)
+
+
+def waits_for_an_advisory_lock(cursor: Any) -> bool:  # noqa: ANN401
+    cursor.execute(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return bool(cursor.fetchone() == (1,))
 
 
 def test_a_database_that_comes_later_gets_its_schema() -> None:

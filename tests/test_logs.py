@@ -1,5 +1,6 @@
 """The log: one format, the reasons, nothing forged, nothing secret."""
 
+import logging
 import re
 import socket
 from urllib.parse import urlsplit
@@ -7,6 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import LINE, Service, User, assert_clean_log, environment, running, wait_for
 from tokens import encode, signed
+
+from logs import LineFormatter
 
 
 def lines_with(service: Service, text: str) -> list[str]:
@@ -104,6 +107,18 @@ def test_nothing_that_a_client_sends_forges_a_line(service: Service) -> None:
         connection.recv(1000)
     assert forged not in service.output()
     assert not any("] [admin] [" in line for line in service.output().splitlines())
+
+
+def test_a_message_of_several_lines_is_one_line_and_a_traceback_is_many() -> None:
+    exception = ValueError("first\nsecond\x1b[31m\ud800 eyJhbGciOiJIUzI1NiJ9.e30.x")
+    exc_info = (ValueError, exception, None)
+    arguments = ("a\r\nb\u2028c",)
+    record = logging.LogRecord("name", logging.ERROR, "path", 1, "%s", arguments, exc_info)
+    message, *traceback = LineFormatter().format(record).split("\n")
+    assert message.endswith(r"[ERROR] [-] [-] [a\x0d\x0ab\u2028c]")
+    assert all(LINE.fullmatch(line) for line in traceback)
+    assert traceback[-2].endswith("[ValueError: first]")
+    assert traceback[-1].endswith(r"[second\x1b[31m\ud800 (token)]")
 
 
 def test_a_token_in_a_path_or_query_is_not_logged(service: Service) -> None:

@@ -166,6 +166,7 @@ def test_a_toggle_goes_back_and_forth(user: User) -> None:
         assert response.status_code == 200
         assert toggled == task | {"completed": completed, "updated_at": toggled["updated_at"]}
         assert moment(toggled["updated_at"]) > moment(task["updated_at"])
+        assert abs(datetime.now(UTC) - moment(toggled["updated_at"])) < timedelta(seconds=5)
 
 
 def test_a_deleted_task_is_gone(user: User) -> None:
