@@ -184,10 +184,12 @@ def serve(database_url: str) -> None:
     )
 
 
-def end_if_failed(starting: "Future[None]") -> None:
-    """End the launcher when PostgreSQL has not started."""
+def report(starting: "Future[None]") -> None:
+    """Say that PostgreSQL has started; if it has not, end the launcher."""
     if starting.exception():
         os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        _say("PostgreSQL runs. Starting the service …")
 
 
 def run() -> None:
@@ -201,7 +203,7 @@ def run() -> None:
         _say("First start: setting up PostgreSQL in .postgres/ …" if first else "Starting …")
         # While Python imports the service: that takes seconds, the first time above all.
         starting = executor.submit(postgres.start)
-        starting.add_done_callback(end_if_failed)
+        starting.add_done_callback(report)
         try:
             serve(postgres.url)
         finally:

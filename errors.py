@@ -93,7 +93,7 @@ class TaskNotFound(ApiError):
 class PayloadTooLarge(ApiError):
     """The request body is over 64 KiB."""
 
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    status = HTTPStatus(413)  # its name differs between Python's versions
     code = "PAYLOAD_TOO_LARGE"
     detail = "Request body must be at most 64 KiB"
 

@@ -23,6 +23,17 @@ from middleware.request_log import RequestLogMiddleware
 from routes import health, tasks
 
 VERSION = "1.0.0"
+DESCRIPTION = """
+Each signed-in user's own tasks.
+
+**To try it out**, press *Authorize* and paste a token: the one that `dev.py` prints, or what your
+frontend gets from Better Auth's `/api/auth/token`. The `user_id` in every path is the token's
+`sub`; in a URL that you build yourself, percent-encode it.
+
+**Every error** has the body `{"detail": "a sentence for people", "code": "A_CONSTANT"}`. A 401
+means: get a new token and try again. Every answer carries an `X-Request-ID`, which finds it in the
+service's log.
+"""
 FIRST_MIGRATION_TIMEOUT = 10.0
 
 logger = logging.getLogger(__name__)
@@ -46,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="Todo API",
         version=VERSION,
-        description="Each signed-in user's own tasks. Press **Authorize** and paste a token.",
+        description=DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,
         swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
