@@ -10,22 +10,22 @@ from schemas import HealthResponse
 
 router = APIRouter(tags=["health"])
 
-UNHEALTHY_EXAMPLE = {
-    "status": "unhealthy",
-    "database": "disconnected",
-    "timestamp": "2026-01-09T10:00:00Z",
-}
+TIMESTAMP = "2026-01-09T10:00:00Z"
+HEALTHY = {"status": "healthy", "database": "connected", "timestamp": TIMESTAMP}
+UNHEALTHY = {"status": "unhealthy", "database": "disconnected", "timestamp": TIMESTAMP}
 
 
 @router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
+    response_description="The database answers",
     responses={
+        HTTPStatus.OK: {"content": {"application/json": {"example": HEALTHY}}},
         HTTPStatus.SERVICE_UNAVAILABLE: {
             "model": HealthResponse,
             "description": "The database does not answer",
-            "content": {"application/json": {"example": UNHEALTHY_EXAMPLE}},
-        }
+            "content": {"application/json": {"example": UNHEALTHY}},
+        },
     },
 )
 async def check_health(database: AppDatabase, response: Response) -> HealthResponse:
