@@ -91,14 +91,12 @@ def launched(clone: Path, *, port: int | None = None, parent: str = "") -> Itera
 
 def processes_of(clone: Path) -> list[psutil.Process]:
     """Return every process that works in the clone, PostgreSQL's included."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.cwd().startswith(str(clone)) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return [
+        process
+        for process in psutil.process_iter(["name", "cwd", "status"])
+        if (process.info["cwd"] or "").startswith(str(clone))
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
 
 
 def test_a_first_and_a_second_start(clone: Path) -> None:
@@ -133,7 +131,7 @@ def test_a_killed_launcher_loses_nothing_and_leaves_nothing_stuck(clone: Path) -
         first.process.kill()
         first.process.wait()
         # The service goes with its launcher, and PostgreSQL waits for the next one.
-        wait_for(lambda: {process.name() for process in processes_of(clone)} == {"postgres"})
+        wait_for(lambda: {process.info["name"] for process in processes_of(clone)} == {"postgres"})
         with launched(clone, port=port) as second:
             assert second.create_task().status_code == 201
             assert len(second.titles()) == 2
