@@ -40,15 +40,11 @@ def test_health_needs_no_token_and_ignores_a_bad_one(service: Service) -> None:
 
 def test_health_is_in_time_when_the_database_hangs() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=2"
+        url = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=6"
         with running(environment(url)) as service, ThreadPoolExecutor(5) as threads:
-
-            def timed(_: int) -> float:
-                started = time.monotonic()
-                assert service.client.get("/health").status_code == 503
-                return time.monotonic() - started
-
-            assert max(threads.map(timed, range(5))) < 3
+            # As a platform's monitor that gives up after three seconds.
+            calls = [threads.submit(service.client.get, "/health", timeout=3) for _ in range(5)]
+            assert {call.result().status_code for call in calls} == {503}
 
 
 def test_health_does_not_wait_behind_the_api(database_url: str) -> None:
@@ -59,9 +55,7 @@ def test_health_does_not_wait_behind_the_api(database_url: str) -> None:
             cursor.execute("BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
             waiting = [threads.submit(user.call, "GET") for _ in range(8)]
             time.sleep(0.5)
-            started = time.monotonic()
-            assert service.client.get("/health").status_code == 200
-            assert time.monotonic() - started < 1
+            assert service.client.get("/health", timeout=3).status_code == 200
             assert not any(call.done() for call in waiting)
             cursor.execute("ROLLBACK")
             assert [call.result().json()["tasks"] for call in waiting] == [[task]] * 8
