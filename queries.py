@@ -79,7 +79,8 @@ def _modify(session: Session, user_id: str, task_id: int, changes: dict[str, Any
 
 def _owned(user_id: str, task_id: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     if abs(task_id) > INT4_MAX:
-        # The column cannot hold it, and PostgreSQL would refuse the comparison.
+        # The column cannot hold it; PostgreSQL would compare it as numeric with every row, for
+        # the index is of integers.
         raise TaskNotFound(task_id)
     return col(Task.id) == task_id, col(Task.user_id) == user_id
 
