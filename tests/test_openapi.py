@@ -1,10 +1,11 @@
 """The OpenAPI document tells the truth, and its page works without the internet."""
 
 import re
+import tomllib
 from typing import Any
 
 import pytest
-from conftest import Service, User
+from conftest import PROJECT, Service, User
 
 OPERATIONS = {
     ("/health", "get"): {"200", "503"},
@@ -72,6 +73,11 @@ def test_all_but_health_need_the_bearer_token(document: dict[str, Any]) -> None:
     for (path, _), operation in operations(document).items():
         expected: Any = None if path == "/health" else [{"HTTPBearer": []}]
         assert operation.get("security") == expected
+
+
+def test_the_version_is_the_projects(document: dict[str, Any]) -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert document["info"]["version"] == project["version"]
 
 
 def test_every_operation_is_described(document: dict[str, Any]) -> None:
