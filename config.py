@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     db_max_overflow: int = Field(default=0, ge=0, le=1000)
     """Connections that one worker may open beyond them under load."""
 
+    db_timeout: int = Field(default=10, ge=1, le=300)
+    """Seconds after which a request that waits for the database is answered with 500."""
+
 
 def load_settings() -> Settings:
     """Read and validate the settings.

@@ -1,25 +1,21 @@
-"""The database: transactions in threads of their own, reachability, and the schema's migrations."""
+"""The database: the API's work on it, whether it is reachable, and the schema's migrations."""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
 import alembic.command
 import alembic.config
 from fastapi import Depends, Request
-from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from config import Settings
+from connections import ConnectionThreads, DatabaseTimeout
 
 ALEMBIC_INI = Path(__file__).parent / "alembic.ini"
-CONNECT_TIMEOUT = 5
 HEALTH_TIMEOUT = 2.0
 UNREACHABLE_RETRY = 2.0
 FAILED_MIGRATION_RETRY = 30.0
@@ -31,53 +27,45 @@ logger = logging.getLogger(__name__)
 
 
 class Database:
-    """The connections of one worker process: at most pool size + overflow, and one for health.
+    """The connections of one worker process: at most pool size + overflow, and two of its own.
 
-    There are as many threads as connections. So a transaction waits in one place only, for a
-    thread: with fewer connections than threads the two can wait for each other.
+    Its own are for the health check and for the migrations at start: neither waits behind the API.
     """
 
     def __init__(self, settings: Settings) -> None:
-        connections = settings.db_pool_size + settings.db_max_overflow
-        self._engine = _engine(settings, settings.db_pool_size, settings.db_max_overflow)
-        self._executor = ThreadPoolExecutor(connections, "database")
-        self._health_engine = _engine(settings, pool_size=1, max_overflow=0)
-        self._health_executor = ThreadPoolExecutor(1, "health")
-        self._probe: asyncio.Future[bool] | None = None
+        url = settings.database_url.get_secret_value()
+        self._api = ConnectionThreads(
+            url, settings.db_pool_size, settings.db_max_overflow, settings.db_timeout
+        )
+        self._own = ConnectionThreads(url, pool_size=1, max_overflow=1)
+        self._probe: asyncio.Task[bool] | None = None
 
-    async def in_transaction(
+    async def run(
         self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `work(session, …)` in a thread and commit before returning its result.
+        """Run `work(session, …)` in a thread; each statement is a transaction of its own.
 
-        An exception rolls back and is raised here.
+        Once it has changed something, the work may only read.
+
+        Raises:
+            DatabaseTimeout: It took longer than DB_TIMEOUT.
+
         """
-
-        def transact() -> T:
-            # expire_on_commit would read returned rows again, after their session has ended.
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
-                return work(session, *args, **kwargs)
-
-        run = partial(copy_context().run, transact)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, run)
+        return await self._api.run(lambda session: work(session, *args, **kwargs))
 
     async def is_reachable(self) -> bool:
         """Tell within two seconds whether the database answers.
 
-        The probe has a thread and a connection of its own, so that it never waits behind API
-        traffic; callers at the same time share it, so that a hanging database costs one thread.
+        Callers at the same time share one probe, so that a hanging database costs one thread.
         """
         if self._probe is None or self._probe.done():
-            loop = asyncio.get_running_loop()
-            self._probe = loop.run_in_executor(self._health_executor, self._answers)
-        await asyncio.wait({self._probe}, timeout=HEALTH_TIMEOUT)
-        return self._probe.done() and self._probe.result()
+            self._probe = asyncio.create_task(self._answers())
+        return await asyncio.shield(self._probe)
 
-    def _answers(self) -> bool:
+    async def _answers(self) -> bool:
         try:
-            with self._health_engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-        except SQLAlchemyError as exc:
+            await self._own.run(_ask, HEALTH_TIMEOUT)
+        except (SQLAlchemyError, DatabaseTimeout) as exc:
             logger.warning("Database unreachable: %s", _reason(exc))
             return False
         return True
@@ -86,7 +74,7 @@ class Database:
         """Bring the schema up to date, trying again until it is; set the event after one try."""
         while True:
             try:
-                await asyncio.to_thread(self._upgrade)
+                await self._own.run(_upgrade)
             except (OperationalError, InterfaceError) as exc:
                 logger.warning("Schema not applied yet, database unreachable: %s", _reason(exc))
                 delay = UNREACHABLE_RETRY
@@ -100,38 +88,24 @@ class Database:
             attempted.set()
             await asyncio.sleep(delay)
 
-    def _upgrade(self) -> None:
-        config = alembic.config.Config(ALEMBIC_INI)
-        with self._engine.begin() as connection:
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
-
     def close(self) -> None:
         """Close all connections."""
-        for executor in (self._executor, self._health_executor):
-            executor.shutdown(wait=False, cancel_futures=True)
-        self._engine.dispose()
-        self._health_engine.dispose()
+        self._api.close()
+        self._own.close()
 
 
-def _engine(settings: Settings, pool_size: int, max_overflow: int) -> Engine:
-    url = make_url(settings.database_url.get_secret_value())
-    # Without it a host that swallows packets holds a thread for minutes; the URL's own wins.
-    timeout = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT}
-    return create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=max_overflow,
-        # Providers close idle connections; without the ping the next request would fail.
-        pool_pre_ping=True,
-        connect_args=timeout,
-        # Otherwise an error's message, and so the log, holds users' data.
-        hide_parameters=True,
-    )
+def _ask(session: Session) -> None:
+    session.exec(select(1))
 
 
-def _reason(exc: SQLAlchemyError) -> str:
-    return " ".join(str(getattr(exc, "orig", None) or type(exc).__name__).split())
+def _upgrade(session: Session) -> None:
+    config = alembic.config.Config(ALEMBIC_INI)
+    config.attributes["connection"] = session.connection()
+    alembic.command.upgrade(config, "head")
+
+
+def _reason(exc: Exception) -> str:
+    return " ".join(str(getattr(exc, "orig", None) or exc or type(exc).__name__).split())
 
 
 async def get_database(request: Request) -> Database:

@@ -78,7 +78,7 @@ async def list_tasks(
     ] = TaskSort.CREATED,
 ) -> TaskListResponse:
     """List your tasks, all of them unless you filter by status."""
-    tasks = await database.in_transaction(queries.list_tasks, user_id, status, sort)
+    tasks = await database.run(queries.list_tasks, user_id, status, sort)
     return TaskListResponse.of(tasks)
 
 
@@ -95,7 +95,7 @@ async def create_task(
     body: Annotated[TaskCreate, Body(openapi_examples=openapi.NEW_TASK_EXAMPLE)],
 ) -> Task:
     """Create a task. It starts as not completed."""
-    return await database.in_transaction(queries.create_task, user_id, body)
+    return await database.run(queries.create_task, user_id, body)
 
 
 @router.get(
@@ -106,7 +106,7 @@ async def create_task(
 )
 async def get_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> Task:
     """Get one of your tasks."""
-    return await database.in_transaction(queries.get_task, user_id, task_id)
+    return await database.run(queries.get_task, user_id, task_id)
 
 
 @router.put(
@@ -125,7 +125,7 @@ async def update_task(
 
     `null` clears the description. `{}` changes nothing, `updated_at` included.
     """
-    return await database.in_transaction(queries.update_task, user_id, task_id, body)
+    return await database.run(queries.update_task, user_id, task_id, body)
 
 
 @router.delete(
@@ -136,7 +136,7 @@ async def update_task(
 )
 async def delete_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> None:
     """Delete one of your tasks for good."""
-    await database.in_transaction(queries.delete_task, user_id, task_id)
+    await database.run(queries.delete_task, user_id, task_id)
 
 
 @router.patch(
@@ -147,4 +147,4 @@ async def delete_task(user_id: CurrentUser, database: AppDatabase, task_id: Task
 )
 async def toggle_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> Task:
     """Toggle a task between completed and not completed."""
-    return await database.in_transaction(queries.toggle_task, user_id, task_id)
+    return await database.run(queries.toggle_task, user_id, task_id)

@@ -218,12 +218,6 @@ def test_a_missing_task_is_not_found(
     assert_error(response, 404, detail, "NOT_FOUND")
 
 
-def test_a_task_id_that_no_task_can_have_needs_no_database(down: Service) -> None:
-    for task_id in (2**31, -(2**31) - 1, 10**30):
-        response = down.user().call("GET", f"/{task_id}")
-        assert_error(response, 404, f"Task with id {task_id} not found", "NOT_FOUND")
-
-
 @pytest.mark.parametrize(("method", "suffix", "body"), ITEM_CALLS)
 def test_another_users_task_is_forbidden(
     user: User, stranger: User, method: str, suffix: str, body: object
