@@ -98,6 +98,22 @@ class PayloadTooLarge(ApiError):
     detail = "Request body must be at most 64 KiB"
 
 
+class RequestTimeout(ApiError):
+    """The request did not arrive in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    code = "REQUEST_TIMEOUT"
+    detail = "Request took too long to arrive"
+
+
+class HeadersTooLarge(ApiError):
+    """The request's headers are over 64 KiB."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    code = "REQUEST_HEADER_FIELDS_TOO_LARGE"
+    detail = "Request headers must be at most 64 KiB"
+
+
 class ServerError(ApiError):
     """The database cannot be reached, or the service has a fault."""
 

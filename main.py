@@ -6,7 +6,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from jose import jwk
@@ -21,6 +20,7 @@ from middleware.cors import add_cors
 from middleware.encoded_path import EncodedPathMiddleware
 from middleware.request_log import RequestLogMiddleware
 from routes import health, tasks
+from server import serve
 
 VERSION = "1.0.0"
 DESCRIPTION = """
@@ -93,6 +93,6 @@ def _settings() -> Settings:
 
 if __name__ == "__main__":
     # As a string, so that WEB_CONCURRENCY can ask for several workers, which import it anew.
-    uvicorn.run("main:app", host="0.0.0.0", port=_settings().port, log_config=None)
+    serve("main:app", _settings().port)
 else:
     app = create_app(_settings())
