@@ -6,6 +6,10 @@ import re
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
+from types import CodeType
+from typing import Any
 from urllib.parse import quote
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -52,6 +56,26 @@ class LineFormatter(logging.Formatter):
         if record.stack_info:
             messages += record.stack_info.split("\n")
         return "\n".join(f"{prefix} [{_printable(message)}]" for message in messages)
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802  # logging's own
+        """Return the whole traceback.
+
+        As logging does, but an outage fails hundreds of requests at the same places: reading each
+        frame's source once makes this five times as fast, on the event loop.
+        """
+        whole = TracebackException(*ei, limit=0, compact=True)
+        parts: list[tuple[TracebackException | None, BaseException | None]] = [(whole, ei[1])]
+        for part, exc in parts:
+            if part and exc:
+                frames = (_frame(frame.f_code, line) for frame, line in walk_tb(exc.__traceback__))
+                part.stack = StackSummary.from_list(list(frames))
+                parts += [(part.__cause__, exc.__cause__), (part.__context__, exc.__context__)]
+        return "".join(whole.format()).rstrip("\n")
+
+
+@lru_cache(maxsize=4096)
+def _frame(code: CodeType, line: int) -> FrameSummary:
+    return FrameSummary(code.co_filename, line, code.co_name, lookup_line=True)
 
 
 def _bracketless(text: str) -> str:
