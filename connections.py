@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy import Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlmodel import Session
 
 CONNECT_TIMEOUT = 5
@@ -22,14 +22,21 @@ KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count
 """Notice within a minute that the host of an idle connection is gone; Linux takes two hours."""
 STATEMENT_SHARE = 0.9
 """Part of the time limit after which PostgreSQL itself gives up a statement, and its locks."""
-BACKEND_ENDED = {"57P01", "57P05"}
-"""How PostgreSQL says that it ended the connection instead of executing the statement."""
+CONNECTION_ENDED = (
+    "FATAL:  terminating connection due to administrator command",
+    "FATAL:  terminating connection due to idle-session timeout",
+)
+"""How PostgreSQL says that it ended a connection, and rolled back what it was executing there."""
 
 T = TypeVar("T")
 
 
 class DatabaseTimeout(Exception):
     """The database did not answer in time. A change that was asked for may still be applied."""
+
+
+class _NotExecuted(Exception):
+    """PostgreSQL ended the connection instead of executing the statement."""
 
 
 class ConnectionThreads:
@@ -58,7 +65,7 @@ class ConnectionThreads:
         """Run the work in a thread and return its result.
 
         Once it has changed something, the work may only read: it is started again if PostgreSQL
-        ended the connection before it executed a statement.
+        ended the connection instead of executing a statement.
 
         Raises:
             DatabaseTimeout: It took longer than the time limit.
@@ -71,18 +78,16 @@ class ConnectionThreads:
         try:
             async with asyncio.timeout(limit):
                 return await loop.run_in_executor(self._executor, perform)
-        except TimeoutError as exc:
-            raise DatabaseTimeout(f"no answer from the database within {limit} s") from exc
+        except TimeoutError:
+            raise DatabaseTimeout(f"no answer from the database within {limit} s") from None
         finally:
             call.end()
 
     def _perform(self, work: Callable[[Session], T], call: "_Call") -> T:
         try:
             return self._perform_once(work, call)
-        except DBAPIError as exc:
-            if getattr(exc.orig, "pgcode", None) not in BACKEND_ENDED:
-                raise
-        return self._perform_once(work, call)
+        except _NotExecuted:
+            return self._perform_once(work, call)
 
     def _perform_once(self, work: Callable[[Session], T], call: "_Call") -> T:
         # expire_on_commit would read returned rows again, after their session has ended.
@@ -154,6 +159,7 @@ def _engine(url: str, time_limit: float | None, **pool: int) -> Engine:
         **pool,
     )
     event.listen(engine, "checkout", partial(_refuse_dead, engine))
+    event.listen(engine, "handle_error", _tell_what_was_not_executed)
     if time_limit:
         _limit_statements(engine, round(time_limit * STATEMENT_SHARE * 1000))
     return engine
@@ -170,6 +176,19 @@ def _refuse_dead(engine: Engine, connection: Any, *_: object) -> None:  # noqa: 
             engine.dialect.do_ping(connection)
     except psycopg2.Error as exc:
         raise DisconnectionError from exc
+
+
+def _tell_what_was_not_executed(context: ExceptionContext) -> None:
+    """Raise another error if PostgreSQL ended the connection just before it got the statement.
+
+    psycopg2's own error tells only the last of what happened: that the connection is closed.
+    """
+    if context.connection is None:  # it was being opened
+        return
+    connection: Any = context.connection.connection.dbapi_connection
+    said = connection.info.error_message
+    if said and said.startswith(CONNECTION_ENDED):
+        raise _NotExecuted from context.original_exception
 
 
 if hasattr(select, "poll"):

@@ -15,6 +15,11 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None  # type: ignore[assignment]
+
 from errors import ApiError, HeadersTooLarge, RequestTimeout, ValidationFailed, render
 
 RECEIVE_TIMEOUT = 15.0
@@ -25,6 +30,8 @@ LINGER_TIME = 2.0
 """Seconds in which the rest of a refused request is read and thrown away."""
 DRAIN_TIME = 1.0
 """Seconds after SIGTERM in which an idle connection may still send a request."""
+MAX_FILES = 65536
+"""Connections that a process may hold, where the system allows as many."""
 SHUTDOWN_TIMEOUT = 25
 """Seconds after SIGTERM until unfinished requests are given up; platforms kill after 30."""
 
@@ -172,6 +179,7 @@ def serve(app: str, port: int) -> None:
         "log_config": None,
         "timeout_graceful_shutdown": SHUTDOWN_TIMEOUT,
     }
+    _allow_many_connections()
     config = uvicorn.Config(**options)
     if config.workers > 1:
         uvicorn.run(**options)
@@ -182,3 +190,13 @@ def serve(app: str, port: int) -> None:
         server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files, often 1024, as far as the system lets this process."""
+    if resource:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

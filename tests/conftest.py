@@ -40,7 +40,25 @@ ITEM_CALLS: list[tuple[str, str, Any]] = [
     ("DELETE", "", None),
     ("PATCH", "/complete", None),
 ]
+UNLIMITED = httpx.Limits(max_connections=None)
 SERVER = pytest.StashKey[EmbeddedPostgres]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="as often as docs/reliability.md says")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run what measures or fills the machine alone."""
+    return 0 if config.option.markexpr in {"faults", "fuzz", "pooler"} else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests measured, as rows of a table."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.line(f"| {name} | {value} |")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -155,13 +173,14 @@ def running(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with httpx.Client(base_url=url, timeout=30, limits=UNLIMITED) as client:
             service = Service(process, log, url, client)
             wait_for(service.answers, 30)
             yield service
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
+        shutil.copy(log, "/tmp/scratch/last.log")
         log.unlink()
 
 
@@ -258,6 +277,13 @@ def user(service: Service) -> User:
 @pytest.fixture
 def stranger(service: Service) -> User:
     return service.user()
+
+
+@pytest.fixture
+def sized(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """Choose between CI's number and the full one."""
+    full = request.config.getoption("--full")
+    return lambda ci, whole: whole if full else ci
 
 
 @pytest.fixture

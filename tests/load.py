@@ -1,0 +1,104 @@
+"""Clients that write all the time, and whether what was acknowledged to them is kept."""
+
+import statistics
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+
+import httpx
+from conftest import Service, User, connected
+
+COUNT_TOGGLES = """
+    CREATE TABLE toggles (task_id int);
+    CREATE FUNCTION count_toggle() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO toggles VALUES (NEW.id); RETURN NULL; END';
+    CREATE TRIGGER toggled AFTER UPDATE OF completed ON tasks
+        FOR EACH ROW EXECUTE FUNCTION count_toggle()
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: when, and its status, or None if the connection ended without an answer."""
+
+    started: float
+    ended: float
+    status: int | None
+
+
+@dataclass
+class Writer:
+    """A client that creates a task and toggles its first one, in turn, until it is told to stop."""
+
+    user: User
+    stop: Event
+    calls: list[Call] = field(default_factory=list)
+    acknowledged: set[str] = field(default_factory=set)
+    uncertain: set[str] = field(default_factory=set)
+    toggles: Counter[int | None] = field(default_factory=Counter)
+    toggled: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.toggled = self.user.create("toggled")["id"]
+
+    def write(self) -> None:
+        while not self.stop.is_set():
+            title = uuid.uuid4().hex
+            created = self.call("POST", json={"title": title})
+            (self.acknowledged if created == 201 else self.uncertain).add(title)
+            self.toggles[self.call("PATCH", f"/{self.toggled}/complete")] += 1
+
+    def call(self, method: str, path: str = "", **kwargs: object) -> int | None:
+        started = time.monotonic()
+        try:
+            status = self.user.call(method, path, **kwargs).status_code
+        except httpx.TransportError:
+            status = None
+            time.sleep(0.01)
+        self.calls.append(Call(started, time.monotonic(), status))
+        return status
+
+    def assert_nothing_lost(self, database_url: str) -> None:
+        """What was acknowledged is there once; what was not may be there, once at most."""
+        with connected(database_url) as cursor:
+            cursor.execute("SELECT title FROM tasks WHERE user_id = %s", [self.user.id])
+            titles = Counter(title for (title,) in cursor.fetchall())
+            cursor.execute("SELECT count(*) FROM toggles WHERE task_id = %s", [self.toggled])
+            stored = cursor.fetchone()[0]
+            cursor.execute("SELECT completed FROM tasks WHERE id = %s", [self.toggled])
+            completed = cursor.fetchone()[0]
+        assert titles.pop("toggled") == 1
+        assert not self.acknowledged - set(titles), "an acknowledged task is lost"
+        assert not set(titles) - self.acknowledged - self.uncertain
+        assert set(titles.values()) <= {1}, "a task is there twice"
+        certain = self.toggles[200]
+        assert certain <= stored <= certain + self.toggles.total() - certain
+        assert completed == bool(stored % 2)
+
+
+@contextmanager
+def writers(service: Service, number: int = 16) -> Iterator[list[Writer]]:
+    """Let clients write as long as the context lasts."""
+    stop = Event()
+    clients = [Writer(service.user(), stop) for _ in range(number)]
+    threads = [Thread(target=client.write) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        yield clients
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def all_calls(clients: list[Writer]) -> list[Call]:
+    return [call for client in clients for call in client.calls]
+
+
+def summary(seconds: list[float]) -> str:
+    return f"median {statistics.median(seconds):.2f} s, at most {max(seconds):.2f} s"

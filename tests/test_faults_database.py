@@ -1,0 +1,257 @@
+"""What happens to the database costs no acknowledged write, and heals by itself."""
+
+import random
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+
+import httpx
+import psutil
+import pytest
+from conftest import Service, connected, environment, running, wait_for
+from load import COUNT_TOGGLES, all_calls, summary, writers
+from servers import FragileServer, fragile_server, network_to
+from sqlalchemy import make_url
+
+pytestmark = pytest.mark.faults
+
+Sized = Callable[[int, int], int]
+Record = Callable[[str, object], None]
+Outage = Callable[[], AbstractContextManager[None]]
+POOL_SIZE = 5
+MAIN = ("main.py",)
+END_CONNECTIONS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FragileServer]:
+    with fragile_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def fragile(server: FragileServer) -> Iterator[Service]:
+    """The service on a database of its own, whose toggles are counted."""
+    with running(environment(server.url, LOG_LEVEL="info"), program=MAIN) as service:
+        with connected(server.url) as cursor:
+            cursor.execute(COUNT_TOGGLES)
+        yield service
+
+
+def healthy(service: Service) -> bool:
+    return service.client.get("/health").status_code == 200
+
+
+def at_once(service: Service, number: int) -> list[httpx.Response]:
+    """Read with as many clients at the same time."""
+    user = service.user()
+    with ThreadPoolExecutor(number) as threads:
+        return list(threads.map(lambda _: user.call("GET"), range(number)))
+
+
+def test_postgresql_restarts_under_load(
+    server: FragileServer, fragile: Service, sized: Sized, record_property: Record
+) -> None:
+    outages = []
+    with writers(fragile) as clients:
+        for number in range(sized(4, 20)):
+            time.sleep(random.uniform(0.3, 1))
+            ended = time.monotonic()
+            server.end(signal.SIGQUIT if number % 2 else signal.SIGINT)
+            server.start()
+            outages.append((ended, time.monotonic()))
+        time.sleep(1)
+    calls = all_calls(clients)
+    failed = [call for call in calls if call.status not in {200, 201}]
+    assert {call.status for call in failed} == {500}
+    for call in failed:
+        assert any(call.started <= up and call.ended >= down for down, up in outages), call
+    for client in clients:
+        client.assert_nothing_lost(server.url)
+    recoveries = [
+        min(call.ended for call in calls if call.status == 201 and call.started > up) - up
+        for _, up in outages
+    ]
+    acknowledged = sum(call.status in {200, 201} for call in calls)
+    record_property(
+        "PostgreSQL restarts, fast and immediate, under 16 clients",
+        f"{len(outages)} | {acknowledged:,} acknowledged writes, 0 lost;"
+        f" {len(failed)} requests of the outages failed (500) | {summary(recoveries)}",
+    )
+
+
+def test_the_first_request_on_every_connection_after_a_restart_succeeds(
+    server: FragileServer, fragile: Service, sized: Sized, record_property: Record
+) -> None:
+    times = sized(4, 20)
+    for number in range(times):
+        assert {answer.status_code for answer in at_once(fragile, POOL_SIZE)} == {200}
+        server.end(signal.SIGQUIT if number % 2 else signal.SIGINT)
+        server.start()
+        assert {answer.status_code for answer in at_once(fragile, 4 * POOL_SIZE)} == {200}
+        assert healthy(fragile)
+    record_property(
+        "PostgreSQL restarts while the service is idle",
+        f"{times} | 0 of {times * 4 * POOL_SIZE} requests failed | at once",
+    )
+
+
+def test_connections_that_end_while_idle_cost_no_request(
+    server: FragileServer, fragile: Service, sized: Sized, record_property: Record
+) -> None:
+    times = sized(25, 100)
+    with connected(server.url) as cursor:
+        for _ in range(times):
+            assert {answer.status_code for answer in at_once(fragile, POOL_SIZE)} == {200}
+            task = fragile.user().create()
+            cursor.execute(END_CONNECTIONS)
+            assert cursor.fetchone()[0] >= POOL_SIZE
+            # At once, while PostgreSQL is still ending them.
+            user = fragile.user(task["user_id"])
+            toggle = partial(user.call, "PATCH", f"/{task['id']}/complete")
+            with ThreadPoolExecutor(POOL_SIZE) as threads:
+                toggles = [threads.submit(toggle) for _ in range(POOL_SIZE)]
+                assert {call.result().status_code for call in toggles} == {200}
+            assert user.call("GET", f"/{task['id']}").json()["completed"]
+            assert healthy(fragile)
+    record_property(
+        "All connections ended by PostgreSQL while idle",
+        f"{times} | 0 of {times * POOL_SIZE} toggles failed, none counted twice | at once",
+    )
+
+
+def test_a_database_that_is_down_at_start(
+    server: FragileServer, sized: Sized, record_property: Record
+) -> None:
+    recoveries = []
+    for number in range(sized(2, 20)):
+        with connected(server.url) as cursor:
+            cursor.execute(f"CREATE DATABASE late_{number}")
+        url = make_url(server.url).set(database=f"late_{number}")
+        server.end(signal.SIGINT)
+        env = environment(url.render_as_string(hide_password=False))
+        with running(env, program=MAIN) as service:
+            assert not healthy(service)
+            assert service.user().call("POST", json={"title": "x"}).status_code == 500
+            server.start()
+            recoveries.append(recovers(service))
+            assert recoveries[-1] < 5
+    record_property(
+        "PostgreSQL is down when the service starts",
+        f"{len(recoveries)} | nothing | {summary(recoveries)}",
+    )
+
+
+def bounded_while(
+    service: Service, limit: int, outage: Callable[[], AbstractContextManager[None]]
+) -> list[float]:
+    """Send 100 requests into an outage; return how long each health check took until all failed."""
+    process = psutil.Process(service.process.pid)
+    assert {answer.status_code for answer in at_once(service, 20)} == {200}
+    threads_before, memory_before = process.num_threads(), process.memory_info().rss
+    checks = []
+
+    def fail(number: int) -> tuple[int, float]:
+        user, started = service.user(), time.monotonic()
+        method = ("GET", "POST")[number % 2]
+        status = user.call(method, json={"title": "x"}).status_code
+        return status, time.monotonic() - started
+
+    with outage(), ThreadPoolExecutor(100) as clients:
+        calls = [clients.submit(fail, number) for number in range(100)]
+        while not all(call.done() for call in calls):
+            started = time.monotonic()
+            assert service.client.get("/health").status_code == 503
+            checks.append(time.monotonic() - started)
+        for call in calls:
+            status, seconds = call.result()
+            assert status == 500
+            assert seconds < limit + 2
+        assert process.num_threads() <= threads_before + POOL_SIZE + 2
+        assert process.memory_info().rss - memory_before < 64 * 2**20
+    assert max(checks) < 3
+    return checks
+
+
+def recovers(service: Service) -> float:
+    """Return how long it takes until everything works again."""
+    started = time.monotonic()
+    wait_for(lambda: healthy(service) and service.user().call("GET").status_code == 200)
+    assert {answer.status_code for answer in at_once(service, 4 * POOL_SIZE)} == {200}
+    return time.monotonic() - started
+
+
+def test_a_frozen_database(server: FragileServer, sized: Sized, record_property: Record) -> None:
+    limit = sized(4, 10)
+    env = environment(server.url, LOG_LEVEL="info", DB_TIMEOUT=str(limit))
+    checks, recoveries = [], []
+    with running(env, program=MAIN) as service:
+        for _ in range(sized(1, 5)):
+            checks += bounded_while(service, limit, server.frozen)
+            recoveries.append(recovers(service))
+    record_property(
+        "PostgreSQL hangs (SIGSTOP), 100 requests in flight",
+        f"{len(recoveries)} | all 500 within {limit + 2} s; /health is 503 within"
+        f" {max(checks):.1f} s | {summary(recoveries)}",
+    )
+
+
+def test_a_network_that_swallows_everything(
+    server: FragileServer, sized: Sized, record_property: Record
+) -> None:
+    limit = sized(4, 10)
+    checks, recoveries = [], []
+    with network_to(server.port) as network, ExitStack() as stack:
+        url = make_url(server.url).set(port=network.port).render_as_string(hide_password=False)
+        env = environment(url, LOG_LEVEL="info", DB_TIMEOUT=str(limit))
+        service = stack.enter_context(running(env, program=MAIN))
+        for _ in range(sized(1, 5)):
+            checks += bounded_while(service, limit, network.swallowing)
+            recoveries.append(recovers(service))
+    record_property(
+        "The network swallows packets, 100 requests in flight",
+        f"{len(recoveries)} | all 500 within {limit + 2} s; /health is 503 within"
+        f" {max(checks):.1f} s | {summary(recoveries)}",
+    )
+
+
+@pytest.mark.parametrize("released_in_time", [True, False])
+def test_a_pool_exhausted_by_slow_statements(
+    server: FragileServer, sized: Sized, record_property: Record, *, released_in_time: bool
+) -> None:
+    limit = 20 if released_in_time else sized(4, 10)
+    env = environment(server.url, LOG_LEVEL="info", DB_TIMEOUT=str(limit))
+    recoveries, checks = [], []
+    with running(env, program=MAIN) as service:
+        for _ in range(sized(1, 5)):
+            with connected(server.url) as cursor, ThreadPoolExecutor(200) as threads:
+                cursor.execute("BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+                users = [service.user() for _ in range(200)]
+                calls = [threads.submit(user.call, "GET") for user in users]
+                locked = time.monotonic()
+                while time.monotonic() < locked + (2 if released_in_time else limit + 2):
+                    started = time.monotonic()
+                    assert healthy(service)
+                    checks.append(time.monotonic() - started)
+                    time.sleep(0.05)
+                done = sum(call.done() for call in calls)
+                assert done == (0 if released_in_time else 200)
+                cursor.execute("ROLLBACK")
+                released = time.monotonic()
+                status = 200 if released_in_time else 500
+                assert {call.result().status_code for call in calls} == {status}
+                assert {answer.status_code for answer in at_once(service, 20)} == {200}
+                recoveries.append(time.monotonic() - released)
+    assert statistics.quantiles(checks, n=100)[98] < 1
+    record_property(
+        f"Pool exhausted, 200 clients, lock {'released' if released_in_time else 'kept'}",
+        f"{len(recoveries)} | all {status}; /health is 200 within {max(checks):.1f} s |"
+        f" {summary(recoveries)}",
+    )
