@@ -169,11 +169,11 @@ def test_four_workers_start_at_once_on_an_empty_database(empty_database_url: str
 
 def test_a_migration_waits_for_another_workers(empty_database_url: str) -> None:
     with connected(empty_database_url) as other, ThreadPoolExecutor(1) as thread:
-        other.execute("SELECT pg_advisory_lock(%s)", [0x746F646F])
+        other.execute("BEGIN; SELECT pg_advisory_xact_lock(%s)", [0x746F646F])
         upgrade = thread.submit(run_alembic, empty_database_url, alembic.command.upgrade, "head")
         wait_for(lambda: waits_for_an_advisory_lock(other))
         assert not upgrade.done()
-        other.execute("SELECT pg_advisory_unlock_all()")
+        other.execute("COMMIT")
         upgrade.result()
     assert_spec_schema(empty_database_url)
 

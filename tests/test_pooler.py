@@ -1,0 +1,83 @@
+"""Behind a transaction pooler, a real PgBouncer, everything works as it does without."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, connected, environment, new_database, running, wait_for
+from load import COUNT_TOGGLES, all_calls, summary, writers
+from servers import PgBouncer
+from sqlalchemy import make_url
+
+pytestmark = pytest.mark.pooler
+
+Sized = Callable[[int, int], int]
+Record = Callable[[str, object], None]
+DB_TIMEOUT = 3
+
+
+@pytest.fixture
+def pooler(tmp_path: Path) -> Iterator[PgBouncer]:
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    pooler = PgBouncer(tmp_path, os.environ["TEST_DATABASE_URL"])
+    pooler.start()
+    yield pooler
+    pooler.kill()
+
+
+def test_the_whole_suite_passes_through_pgbouncer(
+    pooler: PgBouncer, record_property: Record
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--numprocesses=2"],
+        cwd=PROJECT,
+        env={**os.environ, "TEST_DATABASE_URL": pooler.url},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    record_property("The test suite through PgBouncer", run.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("outage", ["killed", "frozen", "paused"])
+def test_an_outage_of_the_pooler_heals(
+    pooler: PgBouncer, sized: Sized, record_property: Record, outage: str
+) -> None:
+    times = sized(2, 20)
+    recoveries = []
+    with new_database() as server_url:
+        url = make_url(server_url).set(port=pooler.port).render_as_string(hide_password=False)
+        env = environment(url, LOG_LEVEL="info", DB_TIMEOUT=str(DB_TIMEOUT))
+        with running(env, program=("main.py",)) as service:
+            with connected(server_url) as cursor:
+                cursor.execute(COUNT_TOGGLES)
+            with writers(service) as clients:
+                for _ in range(times):
+                    time.sleep(0.5)
+                    if outage == "killed":
+                        pooler.kill()
+                        time.sleep(0.5)
+                        pooler.start()
+                    else:
+                        with getattr(pooler, outage)():
+                            time.sleep(DB_TIMEOUT + 1)
+                    healed = time.monotonic()
+                    wait_for(lambda: service.client.get("/health").status_code == 200)
+                    wait_for(lambda: service.user().call("GET").status_code == 200)
+                    recoveries.append(time.monotonic() - healed)
+        calls = all_calls(clients)
+        assert {call.status for call in calls} <= {200, 201, 500}
+        assert max(call.ended - call.started for call in calls) < DB_TIMEOUT + 2
+        for client in clients:
+            client.assert_nothing_lost(server_url)
+    acknowledged = sum(call.status in {200, 201} for call in calls)
+    record_property(
+        f"PgBouncer {outage} under 16 clients",
+        f"{times} | {acknowledged:,} acknowledged writes, 0 lost | {summary(recoveries)}",
+    )
