@@ -1,7 +1,6 @@
 """Request and response bodies, and the validated types of parameters."""
 
 import re
-import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -22,19 +21,17 @@ from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH, Task
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
 # a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
-BLANK_CATEGORIES = {"Zs", "Zl", "Zp", "Cc", "Cf"}
-INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\ufff0-\ufff8\U0001d159\U000e0000-\U000e0fff]"
+# A character class for Python and ECMAScript: the API's document shows it too.
+BLANK = (
+    r"\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
+    r"\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800"
+    r"\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d159"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-
-
-def is_blank(text: str) -> bool:
-    """Tell whether the text is nothing but white space, control and invisible characters."""
-    return all(
-        unicodedata.category(character) in BLANK_CATEGORIES or INVISIBLE.match(character)
-        for character in text
-    )
+VISIBLE = re.compile(f"[^{BLANK}]")
+STORABLE_PATTERN = r"^[^\u0000]*$"
+TITLE_PATTERN = rf"^[^\u0000]*[^{BLANK}][^\u0000]*$"
 
 
 def is_storable(text: str) -> bool:
@@ -54,7 +51,7 @@ def _storable(text: str) -> str:
 
 
 def _title(text: str) -> str:
-    if len(text) > TITLE_MAX_LENGTH or is_blank(text):
+    if len(text) > TITLE_MAX_LENGTH or not VISIBLE.search(text):
         raise PydanticCustomError(
             "title_length",
             "must be between 1 and {max_length} characters",
@@ -85,13 +82,22 @@ Title = Annotated[
     StrictStr,
     AfterValidator(_storable),
     AfterValidator(_title),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TITLE_MAX_LENGTH}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TITLE_MAX_LENGTH,
+            "pattern": TITLE_PATTERN,
+        }
+    ),
 ]
 Description = Annotated[
     StrictStr,
     AfterValidator(_storable),
     AfterValidator(_description),
-    WithJsonSchema({"type": "string", "maxLength": DESCRIPTION_MAX_LENGTH}),
+    WithJsonSchema(
+        {"type": "string", "maxLength": DESCRIPTION_MAX_LENGTH, "pattern": STORABLE_PATTERN}
+    ),
 ]
 TaskId = Annotated[
     int, BeforeValidator(_decimal_digits), Path(description="The task's id.", examples=[1])

@@ -54,6 +54,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return 0 if config.option.markexpr in {"faults", "fuzz", "pooler"} else None
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import what needs the packages of the group `fuzz` only when it is asked for."""
+    return (collection_path.name == "test_fuzz.py" and config.option.markexpr != "fuzz") or None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the tests measured, as rows of a table."""
     for report in terminalreporter.stats.get("passed", []):

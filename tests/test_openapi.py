@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import PROJECT, Service, User
+from test_validation import BLANKS
 
 OPERATIONS = {
     ("/health", "get"): {"200", "503"},
@@ -94,11 +95,12 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
 def test_the_schemas_say_what_is_accepted(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     title = {"type": "string", "minLength": 1, "maxLength": 200}
+    storable = {"type": "string", "maxLength": 1000, "pattern": "^[^\\u0000]*$"}
     assert schemas["TaskCreate"]["required"] == ["title"]
     for name in ("TaskCreate", "TaskUpdate"):
         properties = schemas[name]["properties"]
         assert title.items() <= properties["title"].items()
-        assert {"type": "string", "maxLength": 1000} in properties["description"]["anyOf"]
+        assert storable in properties["description"]["anyOf"]
         assert {"type": "null"} in properties["description"]["anyOf"]
     assert schemas["TaskUpdate"]["properties"]["completed"]["type"] == "boolean"
     assert "required" not in schemas["TaskUpdate"]
@@ -107,6 +109,13 @@ def test_the_schemas_say_what_is_accepted(document: dict[str, Any]) -> None:
     }
     assert schemas["TaskStatus"]["enum"] == ["all", "pending", "completed"]
     assert schemas["TaskSort"]["enum"] == ["created", "title"]
+
+
+@pytest.mark.parametrize("title", [*BLANKS, "NUL \0"])
+def test_the_titles_pattern_says_what_is_refused(document: dict[str, Any], title: str) -> None:
+    pattern = document["components"]["schemas"]["TaskCreate"]["properties"]["title"]["pattern"]
+    assert re.search(pattern, f"{title}x") or "\0" in title
+    assert not re.search(pattern, title)
 
 
 def test_the_documented_examples_work(user: User, document: dict[str, Any]) -> None:
