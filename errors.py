@@ -1,5 +1,6 @@
 """Everything that can go wrong with a request, and the one place that renders it."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -199,6 +200,7 @@ class _UnhandledErrorMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -211,7 +213,11 @@ class _UnhandledErrorMiddleware:
         try:
             await self.app(scope, receive, observed_send)
         except Exception:
-            logger.exception("Internal server error")
+            # One after the other: an outage fails hundreds at once, and the health check should
+            # get its turn between their tracebacks.
+            async with self._turn:
+                logger.exception("Internal server error")
+                await asyncio.sleep(0)
             if started or scope["type"] != "http":
                 raise
             await render(ServerError())(scope, receive, send)

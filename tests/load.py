@@ -1,5 +1,7 @@
 """Clients that write all the time, and whether what was acknowledged to them is kept."""
 
+import select
+import socket
 import statistics
 import time
 import uuid
@@ -7,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPResponse
 from threading import Event, Thread
+from urllib.parse import urlsplit
 
 import httpx
 from conftest import Service, User, connected
@@ -94,6 +98,38 @@ def writers(service: Service, number: int = 16) -> Iterator[list[Writer]]:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+class Burst:
+    """Requests sent at the same time, by one thread: a client that needs no time of its own."""
+
+    def __init__(self, service: Service, number: int) -> None:
+        address = urlsplit(service.url)
+        body = b'{"title": "x"}'
+        self._connections = [
+            socket.create_connection((address.hostname, address.port)) for _ in range(number)
+        ]
+        for index, connection in enumerate(self._connections):
+            user, method = service.user(), ("GET", "POST")[index % 2]
+            connection.sendall(
+                f"{method} {user.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                f"Authorization: {user.headers['Authorization']}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+
+    def answered(self) -> int:
+        """Count the answers that are there."""
+        return len(select.select(self._connections, [], [], 0)[0])
+
+    def statuses(self) -> set[int]:
+        """Wait for all answers."""
+        statuses = set()
+        for connection in self._connections:
+            with connection, HTTPResponse(connection) as response:
+                response.begin()
+                statuses.add(response.status)
+        return statuses
 
 
 def all_calls(clients: list[Writer]) -> list[Call]:
