@@ -26,6 +26,9 @@ RECEIVE_TIMEOUT = 15.0
 """Seconds within which a request must have arrived, its body included."""
 MAX_OVERHEAD = 64 * 1024
 """Bytes that a request may send without a byte of body: headers, trailers, chunk extensions."""
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection stays open: longer than proxies keep theirs, often 60, or
+they send a request just when it is closed, and their clients see a 502."""
 LINGER_TIME = 2.0
 """Seconds in which the rest of a refused request is read and thrown away."""
 DRAIN_TIME = 1.0
@@ -178,6 +181,7 @@ def serve(app: str, port: int) -> None:
         "ws": "none",
         "log_config": None,
         "timeout_graceful_shutdown": SHUTDOWN_TIMEOUT,
+        "timeout_keep_alive": KEEP_ALIVE,
     }
     _allow_many_connections()
     config = uvicorn.Config(**options)

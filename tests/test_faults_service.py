@@ -33,7 +33,7 @@ def counted_url() -> Iterator[str]:
 def test_the_service_is_killed_under_load(
     counted_url: str, sized: Sized, record_property: Record
 ) -> None:
-    times = sized(5, 100)
+    times = sized(3, 100)
     acknowledged, unanswered, starts = 0, 0, []
     for _ in range(times):
         started = time.monotonic()
@@ -87,7 +87,7 @@ class Asker:
 def test_the_service_is_terminated_under_load(
     counted_url: str, sized: Sized, record_property: Record
 ) -> None:
-    times = sized(5, 50)
+    times = sized(4, 50)
     answered, ends = 0, []
     for _ in range(times):
         env = environment(counted_url, LOG_LEVEL="warning")

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -80,6 +81,16 @@ def test_a_web_socket_is_no_endpoint(served: Service) -> None:
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     response = served.client.get("/api/someone/tasks", headers=upgrade)
     assert response.status_code == 401
+
+
+@pytest.mark.slow
+def test_an_idle_connection_stays_open(served: Service) -> None:
+    """Uvicorn alone closes it after five seconds, when many clients still use theirs."""
+    with connected_to(served) as connection:
+        for pause in (6, 0):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert answer(connection)[0] == 200
+            time.sleep(pause)
 
 
 def test_at_the_end_open_connections_get_their_last_answer(database_url: str) -> None:
