@@ -4,20 +4,25 @@ import json
 import math
 import re
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from jose import jws
+from jose import jwk, jws
 from jose.backends.base import Key
+from jose.utils import base64url_decode
 
+from config import Settings
 from errors import Unauthorized, UserMismatch
+from jwks import PublishedKeys
 from logs import request_context
 from models import USER_ID_MAX_LENGTH
 from schemas import is_storable
 
-ALGORITHMS = ["HS256"]
+HS256 = "HS256"
+"""The one algorithm of the shared secret."""
 CLOCK_SKEW = 30
 """Seconds by which the issuer's clock may be ahead for `iat` and `nbf`."""
 
@@ -27,7 +32,7 @@ COMPACT_JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 bearer_scheme = HTTPBearer(
     bearerFormat="JWT",
     auto_error=False,
-    description="A token from Better Auth, signed with the shared secret (HS256).",
+    description="A token from Better Auth.",
 )
 
 
@@ -53,7 +58,7 @@ async def get_current_user(
         credentials = await bearer_scheme(request)
         if credentials is None:
             raise Unauthorized("no bearer token")
-        subject = verify_token(credentials.credentials, request.app.state.token_key)
+        subject = await request.app.state.token_verifier.subject(credentials.credentials)
         if context := request_context.get():
             context.user_id = subject
         if unquote(user_id, errors="surrogateescape") != subject:
@@ -65,36 +70,114 @@ async def get_current_user(
 CurrentUser = Annotated[str, Depends(get_current_user)]
 
 
-def verify_token(token: str, key: Key) -> str:
-    """Return the user id of a token that is valid now.
+class TokenVerifier:
+    """What the settings say of tokens, with the keys made once."""
+
+    def __init__(self, settings: Settings) -> None:
+        secrets = settings.better_auth_secrets or (settings.better_auth_secret,)
+        keys = [jwk.construct(s.get_secret_value(), HS256) for s in secrets]
+        self._secret_key = keys[0] if len(keys) == 1 else AnyKey(keys)
+        self._published = PublishedKeys(settings.jwks_url) if settings.jwks_url else None
+        self._issuer = settings.issuer
+        self._audience = settings.better_auth_audience
+
+    async def subject(self, token: str) -> str:
+        """Return the user id of a token that is valid now.
+
+        A `kid` in the header names one of Better Auth's published keys, which brings its
+        algorithm along; without one, the token is the shared secret's.
+
+        Raises:
+            Unauthorized: It is not valid; the reason holds nothing from the token.
+
+        """
+        if self._published:
+            header = _header(token)
+            if "kid" in header:
+                return await self._published_subject(token, header, self._published)
+        return verify_token(token, self._secret_key, audience=self._audience)
+
+    async def _published_subject(
+        self, token: str, header: dict[str, Any], published: PublishedKeys
+    ) -> str:
+        # Better Auth signs its session cookies with these keys too, and names them in `typ`.
+        if header.get("typ", "JWT") != "JWT":
+            raise Unauthorized("typ other than JWT")
+        found = await published.find(header["kid"]) if isinstance(header["kid"], str) else None
+        if found is None:
+            raise Unauthorized("unknown kid")
+        return verify_token(
+            token, found.key, found.algorithm, issuer=self._issuer, audience=self._audience
+        )
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._published:
+            await self._published.close()
+
+
+class AnyKey(Key):
+    """Several secrets, while one replaces the other."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        super().__init__(None, HS256)
+        self._keys = keys
+
+    def verify(self, msg: bytes, sig: bytes) -> bool:
+        """Tell whether the signature is one of the keys'."""
+        return any(key.verify(msg, sig) for key in self._keys)
+
+
+def verify_token(
+    token: str,
+    key: Key,
+    algorithm: str = HS256,
+    *,
+    issuer: str | None = None,
+    audience: str | None = None,
+) -> str:
+    """Return the user id of a token that is valid now, signed with the key and its algorithm.
 
     Raises:
         Unauthorized: It is not; the reason holds nothing from the token.
 
     """
-    if not COMPACT_JWS.fullmatch(token):
-        raise Unauthorized("malformed token")
-    try:
-        claims = json.loads(jws.verify(token, key, ALGORITHMS))
-        header = jws.get_unverified_header(token)
-    except Exception as exc:
-        # More than JWSError: a deeply nested header, for one, is a RecursionError.
-        raise Unauthorized(_failure(exc)) from exc
+    header = _header(token)
+    if header.get("alg") != algorithm:
+        raise Unauthorized(f"algorithm other than {algorithm}")
     if "crit" in header:
         # RFC 7515, 4.1.11: who does not understand an extension that is critical must refuse it.
         raise Unauthorized("critical extension in the header")
+    try:
+        claims = json.loads(jws.verify(token, key, [algorithm]))
+    except Exception as exc:
+        # More than JWSError: deeply nested claims, for one, are a RecursionError.
+        if str(exc).startswith("Signature verification failed"):
+            raise Unauthorized("wrong signature") from exc
+        raise Unauthorized("malformed token") from exc
     if not isinstance(claims, dict):
         raise Unauthorized("claims are not an object")
+    if issuer is not None and claims.get("iss") != issuer:
+        raise Unauthorized("iss is not the origin of BETTER_AUTH_URL")
+    if audience is not None and not _names(claims.get("aud"), audience):
+        raise Unauthorized("aud is not BETTER_AUTH_AUDIENCE")
     return _subject(claims, time.time())
 
 
-def _failure(exc: Exception) -> str:
-    message = str(exc)
-    if message.startswith("Signature verification failed"):
-        return "wrong signature"
-    if "alg" in message:
-        return "algorithm other than HS256"
-    return "malformed token"
+def _header(token: str) -> dict[str, Any]:
+    if not COMPACT_JWS.fullmatch(token):
+        raise Unauthorized("malformed token")
+    try:
+        header = json.loads(base64url_decode(token.partition(".")[0].encode()).decode())
+    except (ValueError, RecursionError) as exc:
+        raise Unauthorized("malformed token") from exc
+    if not isinstance(header, dict):
+        raise Unauthorized("malformed token")
+    return header
+
+
+def _names(claim: object, audience: str) -> bool:
+    return claim == audience or (isinstance(claim, list) and audience in claim)
 
 
 def _subject(claims: dict[str, Any], now: float) -> str:

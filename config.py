@@ -1,15 +1,25 @@
 """Settings, the only reader of the environment: a mistake is one line that names the variable."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import psycopg2
 from jose import jwk
 from jose.exceptions import JWKError
 from psycopg2.extensions import make_dsn
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,6 +27,10 @@ from sqlalchemy.exc import ArgumentError
 ENV_FILE = Path(__file__).parent / ".env"
 NOT_A_URL = "must be a PostgreSQL URL: postgresql://user:password@host:5432/database"
 MIN_SECRET_LENGTH = 32
+NOT_AN_HTTP_URL = (
+    "must be an http or https URL, such as https://app.example.com, without user, ? and #"
+)
+VERSION = re.compile(r"[0-9]{1,9}")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -48,6 +62,37 @@ def _signing_secret(value: SecretStr) -> SecretStr:
         jwk.construct(value.get_secret_value(), "HS256")
     except JWKError as exc:
         raise ValueError("must be a shared secret, not a public key") from exc
+    return value
+
+
+def _versioned_secrets(value: str | tuple[()]) -> tuple[SecretStr, ...]:
+    """Split as Better Auth does: versions once each, the newest first."""
+    if not value:
+        return ()
+    secrets: dict[int, SecretStr] = {}
+    for entry in value.split(","):
+        version, _, secret = (part.strip() for part in entry.partition(":"))
+        if not VERSION.fullmatch(version) or not secret or int(version) in secrets:
+            raise ValueError(
+                "must be versions, once each, with their secrets, the newest first: 2:new,1:old"
+            )
+        secrets[int(version)] = _signing_secret(SecretStr(secret))
+    return tuple(secrets.values())
+
+
+def _http_url(value: str) -> str:
+    try:
+        url = HttpUrl(value)
+    except ValidationError as exc:
+        raise ValueError(NOT_AN_HTTP_URL) from exc
+    if url.username or url.password or url.query is not None or url.fragment is not None:
+        raise ValueError(NOT_AN_HTTP_URL)
+    return str(url)
+
+
+def _with_better_auth_url(value: str | None, info: ValidationInfo) -> str | None:
+    if value and info.data.get("better_auth_url", "") is None:
+        raise ValueError("needs BETTER_AUTH_URL beside it")
     return value
 
 
@@ -95,6 +140,22 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
     """Origins whose pages may call the API, separated by commas."""
 
+    better_auth_secrets: Annotated[
+        tuple[SecretStr, ...], NoDecode, BeforeValidator(_versioned_secrets)
+    ] = ()
+    """During a change of the secret, all that sign: `2:new,1:old`. Overrides the one secret."""
+
+    better_auth_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    """Better Auth's own base URL. Where set, tokens signed with its published keys are accepted."""
+
+    better_auth_jwks_url: Annotated[
+        Annotated[str, AfterValidator(_http_url)] | None, AfterValidator(_with_better_auth_url)
+    ] = None
+    """Where the service finds those keys, if not below Better Auth's URL."""
+
+    better_auth_audience: str | None = None
+    """The `aud` that every token must have, if set."""
+
     environment: str = "development"
     """The deployment's name, for the log."""
 
@@ -113,6 +174,32 @@ class Settings(BaseSettings):
 
     db_timeout: int = Field(default=10, ge=1, le=300)
     """Seconds after which a request that waits for the database is answered with 500."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _newest_secret_first(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Let BETTER_AUTH_SECRETS override BETTER_AUTH_SECRET, as in Better Auth."""
+        if secrets := values.get("better_auth_secrets"):
+            with suppress(ValueError):  # what is wrong with it, its own validator says
+                values["better_auth_secret"] = _versioned_secrets(secrets)[0]
+        return values
+
+    @property
+    def issuer(self) -> str | None:
+        """The `iss` of tokens signed with Better Auth's published keys: its URL's origin."""
+        if self.better_auth_url is None:
+            return None
+        url = urlsplit(self.better_auth_url)
+        return f"{url.scheme}://{url.netloc}"
+
+    @property
+    def jwks_url(self) -> str | None:
+        """Where Better Auth publishes its keys."""
+        if self.better_auth_url is None or self.better_auth_jwks_url:
+            return self.better_auth_jwks_url
+        base = self.better_auth_url.rstrip("/")
+        # Better Auth adds its path to an origin, and takes a URL with a path for the whole base.
+        return f"{base}/jwks" if urlsplit(base).path else f"{base}/api/auth/jwks"
 
 
 def load_settings() -> Settings:

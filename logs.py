@@ -103,6 +103,9 @@ def configure_logging(level: str) -> None:
                 "uvicorn.error": {"handlers": [], "level": level.upper(), "propagate": True},
                 # Its lines would repeat the request log's, with the query string in them.
                 "uvicorn.access": {"handlers": [], "propagate": False},
+                # A line for every fetch of Better Auth's keys; jwks.py logs what matters of it.
+                "httpx": {"level": "WARNING"},
+                "httpcore": {"level": "WARNING"},
                 # The reloader's, a line for every file that anything writes.
                 "watchfiles": {"level": "WARNING"},
             },

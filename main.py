@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from jose import jwk
 from uvicorn.config import STARTUP_FAILURE
 
 import errors
 import openapi
+from auth import TokenVerifier
 from config import ConfigurationError, Settings, load_settings
 from database import Database
 from logs import configure_logging
@@ -49,6 +49,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.wait_for(attempted.wait(), FIRST_MIGRATION_TIMEOUT)
     yield
     migration.cancel()
+    await app.state.token_verifier.close()
     database.close()
 
 
@@ -65,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.database = Database(settings)
-    app.state.token_key = jwk.construct(settings.better_auth_secret.get_secret_value(), "HS256")
+    app.state.token_verifier = TokenVerifier(settings)
     app.include_router(health.router)
     app.include_router(tasks.router)
     openapi.document(app)

@@ -12,7 +12,7 @@ from conftest import Service, User
 from jose import jwk
 from tokens import SECRET, encode, sign, signed
 
-from auth import verify_token
+from auth import AnyKey, verify_token
 from errors import Unauthorized
 
 UNAUTHORIZED = {"detail": "Invalid or expired authentication token", "code": "UNAUTHORIZED"}
@@ -332,3 +332,20 @@ def test_any_secret_of_32_characters_works(secret: str) -> None:
     assert verify_token(signed(secret=secret), key) == USER_ID
     with pytest.raises(Unauthorized):
         verify_token(signed(), key)
+
+
+def test_each_of_several_secrets_signs() -> None:
+    secrets = [letter * 32 for letter in "abc"]
+    key = AnyKey([jwk.construct(secret, "HS256") for secret in secrets])
+    assert [verify_token(signed(secret=secret), key) for secret in secrets] == [USER_ID] * 3
+    with pytest.raises(Unauthorized):
+        verify_token(signed(), key)
+
+
+def test_the_audience_is_checked_where_set() -> None:
+    key = jwk.construct(SECRET, "HS256")
+    for right in ("tasks", ["other", "tasks"]):
+        assert verify_token(signed(aud=right), key, audience="tasks") == USER_ID
+    for wrong in ("task", "tasks2", ["other"], {"tasks": 1}, None, ..., 5, ""):
+        with pytest.raises(Unauthorized, match="aud is not"):
+            verify_token(signed(aud=wrong), key, audience="tasks")

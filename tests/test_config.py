@@ -15,6 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 from config import ConfigurationError, Settings, load_settings
 
 URL = "postgresql://user:password-canary@host:5432/name"
+LONG = "canary" * 6
 NOT_A_URL = "DATABASE_URL must be a PostgreSQL URL: postgresql://user:password@host:5432/database"
 
 
@@ -105,6 +106,22 @@ def test_a_required_variable_is_named(
     [
         ("BETTER_AUTH_SECRET", "canary" * 5, "must have at least 32 characters"),
         ("BETTER_AUTH_SECRET", f"ssh-rsa {'canary' * 9}", "must be a shared secret"),
+        ("BETTER_AUTH_SECRETS", f"2:{LONG},1:canary", "must have at least 32 characters"),
+        ("BETTER_AUTH_SECRETS", f"2:{LONG},1:", "must be versions, once each"),
+        ("BETTER_AUTH_SECRETS", f"2:{LONG},", "must be versions, once each"),
+        ("BETTER_AUTH_SECRETS", f"2:{LONG},2:{LONG}", "must be versions, once each"),
+        ("BETTER_AUTH_SECRETS", f"-1:{LONG}", "must be versions, once each"),
+        ("BETTER_AUTH_SECRETS", f"new:{LONG}", "must be versions, once each"),
+        ("BETTER_AUTH_SECRETS", LONG, "must be versions, once each"),
+        *(
+            (name, url, "must be an http or https URL, such as https://app.example.com")
+            for name in ("BETTER_AUTH_URL", "BETTER_AUTH_JWKS_URL")
+            for url in (
+                *("canary", "canary.example.com", "ftp://canary", "http://", "https://h:canary"),
+                *("https://canary@h", "https://u:canary@h", "https://h?canary", "https://h#canary"),
+            )
+        ),
+        ("BETTER_AUTH_JWKS_URL", "https://canary.com/jwks", "needs BETTER_AUTH_URL beside it"),
         ("ALLOWED_ORIGINS", ",", "must name at least one origin"),
         ("ALLOWED_ORIGINS", "canary.example.com", "must be origins separated by commas"),
         ("ALLOWED_ORIGINS", "*", "must be origins separated by commas"),
@@ -151,6 +168,51 @@ def test_origins_are_spelled_as_browsers_send_them(
 ) -> None:
     monkeypatch.setenv("ALLOWED_ORIGINS", sent)
     assert load_settings().allowed_origins == meant
+
+
+@pytest.mark.parametrize("secret", [None, "", SECRET])
+def test_several_secrets_override_the_one(
+    monkeypatch: pytest.MonkeyPatch, secret: str | None
+) -> None:
+    old, new = "old: with = and # " + "o" * 32, "n" * 32
+    monkeypatch.delenv("BETTER_AUTH_SECRET")
+    if secret is not None:
+        monkeypatch.setenv("BETTER_AUTH_SECRET", secret)
+    monkeypatch.setenv("BETTER_AUTH_SECRETS", f" 10:{new} , 9:{old}")
+    settings = load_settings()
+    assert settings.better_auth_secret.get_secret_value() == new
+    assert [each.get_secret_value() for each in settings.better_auth_secrets] == [new, old]
+    assert new not in repr(settings)
+
+
+def test_better_auth_is_not_called_unless_its_url_is_set() -> None:
+    settings = load_settings()
+    assert (settings.issuer, settings.jwks_url, settings.better_auth_audience) == (None,) * 3
+
+
+@pytest.mark.parametrize(
+    ("url", "issuer", "jwks"),
+    [
+        ("https://app.example.com", "https://app.example.com", "/api/auth/jwks"),
+        ("https://App.Example.com:443/", "https://app.example.com", "/api/auth/jwks"),
+        ("http://localhost:3000", "http://localhost:3000", "/api/auth/jwks"),
+        ("http://[::1]:3000/", "http://[::1]:3000", "/api/auth/jwks"),
+        (" https://bücher.example/\n", "https://xn--bcher-kva.example", "/api/auth/jwks"),
+        # Better Auth takes a URL with a path for the whole base.
+        ("https://app.example.com/api/auth", "https://app.example.com", "/api/auth/jwks"),
+        ("https://app.example.com/login/", "https://app.example.com", "/login/jwks"),
+    ],
+)
+def test_issuer_and_keys_follow_from_the_url(
+    monkeypatch: pytest.MonkeyPatch, url: str, issuer: str, jwks: str
+) -> None:
+    monkeypatch.setenv("BETTER_AUTH_URL", url)
+    assert (load_settings().issuer, load_settings().jwks_url) == (issuer, issuer + jwks)
+    monkeypatch.setenv("BETTER_AUTH_JWKS_URL", "http://frontend:3000/keys")
+    assert (load_settings().issuer, load_settings().jwks_url) == (
+        issuer,
+        "http://frontend:3000/keys",
+    )
 
 
 def test_the_library_itself_shows_no_value(monkeypatch: pytest.MonkeyPatch) -> None:

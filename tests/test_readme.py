@@ -1,5 +1,6 @@
 """What the README tells people to type works."""
 
+import ast
 import re
 import shlex
 
@@ -44,11 +45,11 @@ def test_the_curl_calls_do_what_they_say(service: Service) -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (required|`[^`]*`) \|", README, re.MULTILINE)
-    expected = [
-        (name.upper(), "required" if field.is_required() else f"`{field.default}`")
-        for name, field in Settings.model_fields.items()
-    ]
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (required|optional|`[^`]*`) \|", README, re.MULTILINE)
+    expected = []
+    for name, field in Settings.model_fields.items():
+        default = "optional" if field.default in (None, ()) else f"`{field.default}`"
+        expected.append((name.upper(), "required" if field.is_required() else default))
     assert rows == expected
 
 
@@ -63,3 +64,18 @@ def test_every_file_at_the_top_has_its_place_in_the_layout() -> None:
     listed = [path.name for path in PROJECT.glob("*.py")]
     assert listed
     assert [name for name in listed if name not in layout] == []
+
+
+def test_every_reason_of_a_401_is_explained() -> None:
+    table = README.partition("### It says 401: why?")[2].partition("\n## ")[0]
+    explained = {
+        reason
+        for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+        for reason in re.findall(r"`(.*?)`", row)
+    }
+    raised = set()
+    for node in ast.walk(ast.parse((PROJECT / "auth.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Unauthorized":
+            text = ast.literal_eval(ast.unparse(node.args[0]).removeprefix("f"))
+            raised |= {text.format(claim=claim, algorithm="HS256") for claim in ("iat", "nbf")}
+    assert explained == raised
