@@ -294,7 +294,7 @@ def sized(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """The project as a fresh clone has it: without .env, database and environment."""
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks")
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks", "node_modules")
     shutil.copytree(PROJECT, tmp_path / "clone", ignore=ignored)
     shutil.copy(PROJECT / ".env.example", tmp_path / "clone")
     return tmp_path / "clone"
