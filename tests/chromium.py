@@ -1,0 +1,89 @@
+"""The example frontend, built and served, and Debian's Chromium to use it with."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fasteners
+import httpx
+import pytest
+from conftest import PROJECT, Service, environment, running, wait_for
+from issuer import free_port
+
+FRONTEND = PROJECT / "examples" / "frontend"
+NEXT = FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next"
+CHROMIUM = "/usr/bin/chromium"
+# No sandbox: CI is root. The others keep it from calling its makers.
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+def check_prerequisites() -> None:
+    """Fail with what to install, if something is missing."""
+    missing = [
+        what
+        for what, found in {
+            "Chromium (apt-get install chromium)": Path(CHROMIUM).exists(),
+            "Node.js 20 or newer": shutil.which("node"),
+            "npm ci --prefix examples/frontend": NEXT.exists(),
+            "uv run --group browser": importlib.util.find_spec("playwright"),
+        }.items()
+        if not found
+    ]
+    if missing:
+        pytest.fail(f"The browser suite needs: {'; '.join(missing)}")
+
+
+def build() -> None:
+    """Build the page, once in a run of the tests."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    built_by = FRONTEND / ".next" / "built-by"
+    with fasteners.InterProcessLock(FRONTEND / "node_modules" / ".building"):
+        if built_by.exists() and built_by.read_text() == run:
+            return
+        subprocess.run(
+            ["node", NEXT, "build"],
+            cwd=FRONTEND,
+            env=os.environ | {"NEXT_TELEMETRY_DISABLED": "1", "BETTER_AUTH_SECRET": "x" * 32},
+            check=True,
+        )
+        built_by.write_text(run)
+
+
+@contextmanager
+def frontend(database_url: str, token_lifetime: str = "15m") -> Iterator[tuple[str, Service]]:
+    """Serve the page with its Better Auth, and the service at another origin."""
+    build()
+    url = f"http://localhost:{free_port()}"
+    env = environment(database_url, BETTER_AUTH_URL=url, ALLOWED_ORIGINS=url)
+    with running(env) as service:
+        page = subprocess.Popen(
+            ["node", NEXT, "start", "--port", url.rpartition(":")[2]],
+            cwd=FRONTEND,
+            env=os.environ
+            | {
+                "BETTER_AUTH_URL": url,
+                "BETTER_AUTH_SECRET": "the-frontend's-own-secret-canary-0123456789",
+                "API_URL": service.url,
+                "TOKEN_LIFETIME": token_lifetime,
+            },
+        )
+        try:
+            wait_for(lambda: answers(url), 30)
+            yield url, service
+        finally:
+            page.terminate()
+            page.wait(timeout=30)
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url).is_success
+    return False
