@@ -136,7 +136,7 @@ def test_without_the_setting_stock_tokens_are_no_logins(service: Service) -> Non
         assert_no_login(service, account, account.token(), "algorithm other than HS256")
 
 
-@pytest.mark.parametrize("path", ["/", "/api/auth", "/api/auth/", "/login"])
+@pytest.mark.parametrize("path", ["/", "/api/auth/", "/login"])
 def test_the_url_means_what_it_means_to_better_auth(database_url: str, path: str) -> None:
     base = path.rstrip("/") or "/api/auth"
     source = script(options=f'basePath: "{base}", baseURL: process.env.BETTER_AUTH_URL + "{path}",')
@@ -173,8 +173,6 @@ def test_the_audience_is_checked_where_set(database_url: str) -> None:
         with trusting(database_url, issuer, BETTER_AUTH_AUDIENCE=issuer.url) as service:
             reason = "aud is not BETTER_AUTH_AUDIENCE"
             assert_no_login(service, account, account.token(), reason)
-        with trusting(database_url, issuer) as service:
-            assert_login(service, account)
 
 
 # 3. Rotation
@@ -202,10 +200,7 @@ def test_a_secret_changes_without_an_outage(database_url: str) -> None:
         for account in during:
             assert_login(after, account)
         assert_no_login(after, before, before.token(), "wrong signature")
-        still_old = stack.enter_context(running(environment(database_url, BETTER_AUTH_SECRET=OLD)))
-        for account in during:
-            assert_no_login(still_old, account, account.token(), "wrong signature")
-        for each in (service, after, still_old):
+        for each in (service, after):
             assert_clean_log(each.output(), OLD, NEW)
 
 
