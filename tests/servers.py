@@ -79,6 +79,8 @@ class PgBouncer:
             f"auth_type = scram-sha-256\nauth_file = {users}\n"
             f"admin_users = {self.server.username}\nmax_client_conn = 1000\n"
             "pool_mode = transaction\nserver_reset_query =\ndefault_pool_size = 4\n"
+            # PAUSE may interrupt a login of its own, after which it would wait for 15 s.
+            "server_login_retry = 1\n"
         )
         self.process: psutil.Popen | None = None
 
