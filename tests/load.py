@@ -21,7 +21,7 @@ COUNT_TOGGLES = """
     CREATE FUNCTION count_toggle() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN INSERT INTO toggles VALUES (NEW.id); RETURN NULL; END';
     CREATE TRIGGER toggled AFTER UPDATE OF completed ON tasks
-        FOR EACH ROW EXECUTE FUNCTION count_toggle()
+        FOR EACH ROW WHEN (OLD.completed <> NEW.completed) EXECUTE FUNCTION count_toggle()
 """
 
 

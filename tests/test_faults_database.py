@@ -127,6 +127,39 @@ def test_connections_that_end_while_idle_cost_no_request(
     )
 
 
+def test_a_connection_that_ends_just_before_its_statement(
+    server: FragileServer, fragile: Service, sized: Sized, record_property: Record
+) -> None:
+    """The statement is sent, but PostgreSQL ends the connection before it reads it."""
+    times = sized(2, 20)
+    with connected(server.url) as cursor:
+        for _ in range(times):
+            user = fragile.user()
+            task_id = user.create()["id"]
+            assert {answer.status_code for answer in at_once(fragile, POOL_SIZE)} == {200}
+            cursor.execute(
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+            backends = [psutil.Process(pid) for (pid,) in cursor.fetchall()]
+            for backend in backends:
+                backend.suspend()
+                backend.terminate()
+            with ThreadPoolExecutor(POOL_SIZE) as threads:
+                toggle = partial(user.call, "PATCH", f"/{task_id}/complete")
+                toggles = [threads.submit(toggle) for _ in range(POOL_SIZE)]
+                time.sleep(0.3)
+                for backend in backends:
+                    backend.resume()
+                assert {call.result().status_code for call in toggles} == {200}
+            cursor.execute("SELECT count(*) FROM toggles WHERE task_id = %s", [task_id])
+            assert cursor.fetchone() == (POOL_SIZE,)
+    record_property(
+        "Connections ended by PostgreSQL when their statement was already sent",
+        f"{times} | 0 of {times * POOL_SIZE} toggles failed, none counted twice | at once",
+    )
+
+
 def test_a_database_that_is_down_at_start(
     server: FragileServer, sized: Sized, record_property: Record
 ) -> None:
