@@ -213,38 +213,36 @@ def recovers(service: Service) -> float:
     return time.monotonic() - started
 
 
+def outages(service: Service, limit: int, outage: Outage, times: int) -> str:
+    """Let the database be away again and again, and return what was measured."""
+    checks, recoveries = [], []
+    for _ in range(times):
+        checks += bounded_while(service, limit, outage)
+        recoveries.append(recovers(service))
+    return (
+        f"{times} | all 500 within {limit + 2} s; /health is 503 within {max(checks):.1f} s |"
+        f" {summary(recoveries)}"
+    )
+
+
 def test_a_frozen_database(server: FragileServer, sized: Sized, record_property: Record) -> None:
     limit = sized(4, 10)
     env = environment(server.url, LOG_LEVEL="info", DB_TIMEOUT=str(limit))
-    checks, recoveries = [], []
     with running(env, program=MAIN) as service:
-        for _ in range(sized(1, 5)):
-            checks += bounded_while(service, limit, server.frozen)
-            recoveries.append(recovers(service))
-    record_property(
-        "PostgreSQL hangs (SIGSTOP), 100 requests in flight",
-        f"{len(recoveries)} | all 500 within {limit + 2} s; /health is 503 within"
-        f" {max(checks):.1f} s | {summary(recoveries)}",
-    )
+        measured = outages(service, limit, server.frozen, sized(1, 5))
+    record_property("PostgreSQL hangs (SIGSTOP), 100 requests in flight", measured)
 
 
 def test_a_network_that_swallows_everything(
     server: FragileServer, sized: Sized, record_property: Record
 ) -> None:
     limit = sized(4, 10)
-    checks, recoveries = [], []
     with network_to(server.port) as network, ExitStack() as stack:
         url = make_url(server.url).set(port=network.port).render_as_string(hide_password=False)
         env = environment(url, LOG_LEVEL="info", DB_TIMEOUT=str(limit))
         service = stack.enter_context(running(env, program=MAIN))
-        for _ in range(sized(1, 5)):
-            checks += bounded_while(service, limit, network.swallowing)
-            recoveries.append(recovers(service))
-    record_property(
-        "The network swallows packets, 100 requests in flight",
-        f"{len(recoveries)} | all 500 within {limit + 2} s; /health is 503 within"
-        f" {max(checks):.1f} s | {summary(recoveries)}",
-    )
+        measured = outages(service, limit, network.swallowing, sized(1, 5))
+    record_property("The network swallows packets, 100 requests in flight", measured)
 
 
 def test_connections_that_are_dead_without_a_word(

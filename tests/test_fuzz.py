@@ -22,8 +22,9 @@ pytestmark = pytest.mark.fuzz
 
 Sized = Callable[[int, int], int]
 Record = Callable[[str, object], None]
-# Every code point, lone surrogates too: JSON can carry them as escapes.
-ANY_TEXT = st.text(st.characters(exclude_categories=()))
+# Every code point, lone surrogates too: JSON can carry them as escapes. Hypothesis also takes
+# strings from the source, such as the mark of a token for which the log is searched.
+ANY_TEXT = st.text(st.characters(exclude_categories=())).filter(lambda text: "eyJ" not in text)
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
     lambda children: st.lists(children) | st.dictionaries(ANY_TEXT, children),
@@ -189,7 +190,7 @@ def test_schemathesis_finds_nothing(
                 f"{service.url}/openapi.json",
                 "--checks=all",
                 "--phases=examples,coverage,fuzzing,stateful",
-                f"--max-examples={sized(20, 1_000)}",
+                f"--max-examples={sized(20, 1_500)}",
                 "--no-color",
                 *([f"--header=Authorization: Bearer {token}"] if with_token else []),
             ],
