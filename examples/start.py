@@ -52,6 +52,8 @@ def main() -> None:
     except KeyboardInterrupt:
         pass
     finally:
+        # uv passes Ctrl-C on, besides the terminal: it comes twice.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for program in programs:
             program.terminate()
         for program in programs:

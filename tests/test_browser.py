@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -262,7 +263,7 @@ def test_the_clients_types_are_those_of_the_openapi_document(service: Service) -
 def test_one_command_starts_everything(page: Page, clone: Path) -> None:
     """On a fresh clone; only what npm would download is there."""
     modules = clone / "examples" / "frontend" / "node_modules"
-    shutil.copytree(FRONTEND / "node_modules", modules, copy_function=os.link, symlinks=True)
+    shutil.copytree(FRONTEND / "node_modules", modules, symlinks=True)
     port, page_port = str(free_port()), str(free_port())
     env = {name: os.environ[name] for name in ("PATH", "HOME")}
     process = subprocess.Popen(
@@ -277,7 +278,11 @@ def test_one_command_starts_everything(page: Page, clone: Path) -> None:
         add(page, "Buy groceries", "Milk, bread")
         expect(titles(page)).to_have_text(["Buy groceries"])
     finally:
-        process.terminate()
-        process.wait(timeout=60)
+        # Ctrl-C comes twice where uv is in between.
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        exit_code = process.wait(timeout=60)
+    assert exit_code == 0
     assert not answers(url)
     assert not answers(api)
