@@ -1,0 +1,1 @@
+"""Measurements, each one command: `uv run --group bench -m benchmarks.run` and its neighbours."""
