@@ -54,17 +54,16 @@ async def get_current_user(
         UserMismatch: The path names another user.
 
     """
-    if not hasattr(request.state, "current_user"):
-        credentials = await bearer_scheme(request)
-        if credentials is None:
-            raise Unauthorized("no bearer token")
-        subject = await request.app.state.token_verifier.subject(credentials.credentials)
-        if context := request_context.get():
-            context.user_id = subject
-        if unquote(user_id, errors="surrogateescape") != subject:
-            raise UserMismatch("the path names another user than the token")
-        request.state.current_user = subject
-    return str(request.state.current_user)
+    credentials = await bearer_scheme(request)
+    if credentials is None:
+        raise Unauthorized("no bearer token")
+    verifier: TokenVerifier = request.app.state.token_verifier
+    subject = await verifier.subject(credentials.credentials)
+    if context := request_context.get():
+        context.user_id = subject
+    if unquote(user_id, errors="surrogateescape") != subject:
+        raise UserMismatch("the path names another user than the token")
+    return subject
 
 
 CurrentUser = Annotated[str, Depends(get_current_user)]

@@ -23,6 +23,8 @@ SENTENCES = {
     "bool_type": "must be true or false",
 }
 
+NOT_AN_OBJECT = "Request body must be a JSON object, sent with Content-Type: application/json"
+
 logger = logging.getLogger(__name__)
 
 
@@ -160,12 +162,9 @@ async def _render_validation_error(_request: Request, exc: Exception) -> JSONRes
 
 
 async def _render_http_exception(request: Request, exc: Exception) -> JSONResponse:
-    """Render what the framework raises: unknown paths, wrong methods, unreadable bodies."""
+    """Render what the framework raises: unknown paths and wrong methods."""
     assert isinstance(exc, HTTPException)
     status = HTTPStatus(exc.status_code)
-    if status == HTTPStatus.BAD_REQUEST:
-        # FastAPI's answer to a body that it cannot decode: not UTF-8, nested too deeply, …
-        return render(ValidationFailed("Request body must be valid JSON"))
     headers = dict(exc.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request))
@@ -185,10 +184,8 @@ def _allowed_methods(request: Request) -> Sequence[str]:
 def _sentence(error: Mapping[str, Any]) -> str:
     """Say in one sentence what is wrong, without what was sent."""
     _where, *path = error["loc"]
-    if error["type"] == "json_invalid":
-        return "Request body must be valid JSON"
     if not path:
-        return "Request body must be a JSON object, sent with Content-Type: application/json"
+        return NOT_AN_OBJECT
     name = str(path[0]).replace("_", " ").capitalize()
     if error["type"] == "enum":
         return f"{name} must be {error['ctx']['expected']}".replace("'", "")

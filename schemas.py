@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
-from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH, Task
+from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
 # a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
@@ -159,11 +159,6 @@ class TaskListResponse(SQLModel):
 
     tasks: list[TaskResponse]
     count: int
-
-    @classmethod
-    def of(cls, tasks: list[Task]) -> "TaskListResponse":
-        """Make the body from the tasks."""
-        return cls(tasks=[TaskResponse.model_validate(task) for task in tasks], count=len(tasks))
 
 
 class HealthResponse(SQLModel):
