@@ -1,20 +1,31 @@
-"""Threads with a database connection each: nothing waits for ever, no dead connection is used."""
+"""Sessions with a database connection each: nothing waits for ever, no dead connection is used."""
 
 import asyncio
+import math
 import select
-import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from contextvars import copy_context
-from functools import partial
-from threading import Lock
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 import psycopg2
-import psycopg2.extensions
-from sqlalchemy import Engine, ExceptionContext, create_engine, event, make_url
-from sqlalchemy.exc import DisconnectionError
+from psycopg2.extensions import (
+    POLL_OK,
+    POLL_READ,
+    TRANSACTION_STATUS_IDLE,
+    set_wait_callback,
+)
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    NullPool,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.util.concurrency import await_, greenlet_spawn, in_greenlet
 from sqlmodel import Session
 
 CONNECT_TIMEOUT = 5
@@ -27,8 +38,13 @@ CONNECTION_ENDED = (
     "FATAL:  terminating connection due to idle-session timeout",
 )
 """How PostgreSQL says that it ended a connection, and rolled back what it was executing there."""
+MAX_POLL = 60.0
+"""Seconds for which a thread waits at a time."""
+TURN = 500
+"""Items after which work on many lets other requests go on: some milliseconds."""
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class DatabaseTimeout(Exception):
@@ -39,30 +55,42 @@ class _NotExecuted(Exception):
     """PostgreSQL ended the connection instead of executing the statement."""
 
 
-class ConnectionThreads:
-    """Threads that each use one connection at a time, out of a pool of as many.
+class _Held(NamedTuple):
+    session: Session
+    connection: Connection
+    driver: Any
+    """psycopg2's connection."""
 
-    So work waits in one place only, for a thread: with fewer connections than threads the two can
-    wait for each other.
+
+class SessionPool:
+    """Sessions that keep their connections, for functions that wait without blocking.
+
+    A function runs in a greenlet on the event loop: where psycopg2 would wait for the server, other
+    requests go on. In threads the same functions take a third longer, as those wait for each
+    other's turn with the interpreter. Only connecting, which resolves names, is left to threads.
 
     Args:
         url: With any parameter of libpq, which wins over the defaults here.
         pool_size: Connections that stay open.
         max_overflow: Connections that are opened beyond them under load.
-        time_limit: Seconds for each piece of work, waiting for a thread included. Without one, work
-            may take as long as it wants, and is one transaction; with one, each statement is.
+        time_limit: Seconds for each piece of work, waiting for a connection included. Without one,
+            work may take as long as it wants, and commits itself; with one, each statement is a
+            transaction.
 
     """
 
     def __init__(
         self, url: str, pool_size: int, max_overflow: int = 0, time_limit: float | None = None
     ) -> None:
-        self._engine = _engine(url, time_limit, pool_size=pool_size, max_overflow=max_overflow)
-        self._executor = ThreadPoolExecutor(pool_size + max_overflow, "database")
+        self._engine = _engine(url, time_limit)
         self._time_limit = time_limit
+        self._pool_size = pool_size
+        self._idle: list[_Held] = []
+        self._turn = asyncio.Semaphore(pool_size + max_overflow)
+        self._connectors = ThreadPoolExecutor(pool_size + max_overflow, "connect")
 
-    async def run(self, work: Callable[[Session], T], time_limit: float | None = None) -> T:
-        """Run the work in a thread and return its result.
+    async def run(self, work: Callable[[Session, *Ts], T], *args: *Ts) -> T:
+        """Return what `work(session, …)` returns.
 
         Once it has changed something, the work may only read: it is started again if PostgreSQL
         ended the connection instead of executing a statement.
@@ -71,77 +99,126 @@ class ConnectionThreads:
             DatabaseTimeout: It took longer than the time limit.
 
         """
-        limit = time_limit or self._time_limit
-        call = _Call()
-        perform = partial(copy_context().run, self._perform, work, call)
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(limit):
-                return await loop.run_in_executor(self._executor, perform)
+            async with asyncio.timeout(self._time_limit), self._turn:
+                try:
+                    return await self._perform(work, *args)
+                except _NotExecuted:
+                    return await self._perform(work, *args)
         except TimeoutError:
-            raise DatabaseTimeout(f"no answer from the database within {limit} s") from None
-        finally:
-            call.end()
+            raise DatabaseTimeout(f"no answer within {self._time_limit} s") from None
 
-    def _perform(self, work: Callable[[Session], T], call: "_Call") -> T:
+    async def _perform(self, work: Callable[[Session, *Ts], T], *args: *Ts) -> T:
+        held = await self._take()
         try:
-            return self._perform_once(work, call)
-        except _NotExecuted:
-            return self._perform_once(work, call)
+            return await greenlet_spawn(work, held.session, *args)
+        finally:
+            self._put_back(held)
 
-    def _perform_once(self, work: Callable[[Session], T], call: "_Call") -> T:
-        # expire_on_commit would read returned rows again, after their session has ended.
-        with (
-            Session(self._engine, expire_on_commit=False) as session,
-            call.using(session.connection().connection.dbapi_connection),
-        ):
-            result = work(session)
-            session.commit()
-            return result
+    async def _take(self) -> _Held:
+        while self._idle:
+            held = self._idle.pop()  # the one that was used last is the most likely to live
+            if await self._is_alive(held):
+                return held
+            _discard(held)
+        connecting = asyncio.get_running_loop().run_in_executor(self._connectors, self._connect)
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(self._keep_for_later)
+            raise
+
+    def _connect(self) -> _Held:
+        connection = self._engine.connect()
+        return _Held(Session(connection), connection, connection.connection.dbapi_connection)
+
+    async def _is_alive(self, held: _Held) -> bool:
+        """Tell whether a connection has not ended while it was idle.
+
+        A ping before each use would cost a round trip. An idle connection has nothing to read,
+        unless the server has ended it or has said something else; only then it is asked.
+        """
+        try:
+            if _is_ready(held.driver.fileno(), 0):
+                await greenlet_spawn(self._engine.dialect.do_ping, held.driver)
+        except psycopg2.Error:
+            return False
+        return True
+
+    def _keep_for_later(self, connecting: "asyncio.Future[_Held]") -> None:
+        if not connecting.exception():
+            self._put_back(connecting.result())
+
+    def _put_back(self, held: _Held) -> None:
+        usable = held.driver.get_transaction_status() == TRANSACTION_STATUS_IDLE
+        if usable and len(self._idle) < self._pool_size:
+            self._idle.append(held)
+        else:
+            _discard(held)
 
     def close(self) -> None:
-        """Close the idle connections and let the threads end."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._engine.dispose()
+        """Close the idle connections."""
+        self._connectors.shutdown(wait=False, cancel_futures=True)
+        while self._idle:
+            _discard(self._idle.pop())
 
 
-class _Call:
-    """A piece of work that can be ended while a thread waits for its connection."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._connection: Any = None
-        self._ended = False
-
-    @contextmanager
-    def using(self, connection: Any) -> Iterator[None]:  # noqa: ANN401  # psycopg2's, or None
-        with self._lock:
-            if self._ended:
-                raise DatabaseTimeout("the time was over before there was a connection")
-            self._connection = connection
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._connection = None
-
-    def end(self) -> None:
-        """Wake the thread, if it still waits, by closing its connection under it."""
-        with self._lock, suppress(OSError, psycopg2.InterfaceError):
-            self._ended = True
-            if self._connection is not None:
-                _shut_down(self._connection.fileno())
+def _discard(held: _Held) -> None:
+    """Close the connection without a word to the server, which may not listen any more."""
+    held.connection.invalidate()
+    held.session.close()
 
 
-def _shut_down(descriptor: int) -> None:
-    borrowed = socket.socket(fileno=descriptor)
+def fairly(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items, and let other requests go on now and then."""
+    iterator = iter(items)
+    while turn := list(islice(iterator, TURN)):
+        yield from turn
+        if len(turn) == TURN:
+            await_(asyncio.sleep(0))
+
+
+def _wait(connection: Any) -> None:  # noqa: ANN401  # psycopg2's
+    """Wait for the server where psycopg2 itself would block."""
+    wait = _wait_in_greenlet if in_greenlet() else _wait_in_thread
+    wait(connection)
+
+
+def _wait_in_greenlet(connection: Any) -> None:  # noqa: ANN401
+    while (state := connection.poll()) != POLL_OK:
+        await_(_readiness(connection.fileno(), reading=state == POLL_READ))
+
+
+def _wait_in_thread(connection: Any) -> None:  # noqa: ANN401
+    # libpq leaves `connect_timeout` to those who wait for it.
+    limit = float(connection.info.dsn_parameters.get("connect_timeout", 0))
+    deadline = time.monotonic() + limit if limit > 0 else math.inf
+    while (state := connection.poll()) != POLL_OK:
+        seconds = min(deadline - time.monotonic(), MAX_POLL)
+        if seconds < 0:
+            raise psycopg2.OperationalError("timeout expired")
+        _is_ready(connection.fileno(), seconds, reading=state == POLL_READ)
+
+
+async def _readiness(descriptor: int, *, reading: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    add, remove = (
+        (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
+    )
+    add(descriptor, _wake, ready)
     try:
-        borrowed.shutdown(socket.SHUT_RDWR)
+        await ready
     finally:
-        borrowed.detach()
+        remove(descriptor)
 
 
-def _engine(url: str, time_limit: float | None, **pool: int) -> Engine:
+def _wake(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _engine(url: str, time_limit: float | None) -> Engine:
     given = make_url(url).query
     parameters = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVE}
     if time_limit:
@@ -151,57 +228,37 @@ def _engine(url: str, time_limit: float | None, **pool: int) -> Engine:
         connect_args={name: value for name, value in parameters.items() if name not in given},
         # Otherwise an error's message, and so the log, holds users' data.
         hide_parameters=True,
+        poolclass=NullPool,
         **(
             {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
             if time_limit
             else {}
         ),
-        **pool,
     )
-    event.listen(engine, "checkout", partial(_refuse_dead, engine))
     event.listen(engine, "handle_error", _tell_what_was_not_executed)
     if time_limit:
         _limit_statements(engine, round(time_limit * STATEMENT_SHARE * 1000))
     return engine
 
 
-def _refuse_dead(engine: Engine, connection: Any, *_: object) -> None:  # noqa: ANN401
-    """Let the pool replace a connection that ended while it was idle.
-
-    A ping before each use would cost a round trip. An idle connection has nothing to read, unless
-    the server has ended it or has said something else; only then it is asked.
-    """
-    try:
-        if _has_input(connection.fileno()):
-            engine.dialect.do_ping(connection)
-    except psycopg2.Error as exc:
-        raise DisconnectionError from exc
-
-
 def _tell_what_was_not_executed(context: ExceptionContext) -> None:
-    """Raise another error if PostgreSQL ended the connection just before it got the statement.
-
-    psycopg2's own error tells only the last of what happened: that the connection is closed.
-    """
-    if context.connection is None:  # it was being opened
-        return
-    connection: Any = context.connection.connection.dbapi_connection
-    said = connection.info.error_message
-    if said and said.startswith(CONNECTION_ENDED):
+    """Raise another error if PostgreSQL ended the connection just before it got the statement."""
+    if str(context.original_exception).startswith(CONNECTION_ENDED):
         raise _NotExecuted from context.original_exception
 
 
 if hasattr(select, "poll"):
 
-    def _has_input(descriptor: int) -> bool:
+    def _is_ready(descriptor: int, seconds: float, *, reading: bool = True) -> bool:
         poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(0))
+        poll.register(descriptor, select.POLLIN if reading else select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
 
 else:  # Windows
 
-    def _has_input(descriptor: int) -> bool:
-        return bool(select.select([descriptor], [], [], 0)[0])
+    def _is_ready(descriptor: int, seconds: float, *, reading: bool = True) -> bool:
+        read, write = ([descriptor], []) if reading else ([], [descriptor])
+        return any(select.select(read, write, [], seconds))
 
 
 def _limit_statements(engine: Engine, milliseconds: int) -> None:
@@ -216,3 +273,6 @@ def _limit_statements(engine: Engine, milliseconds: int) -> None:
         _connection: object, _cursor: object, statement: str, parameters: object, *_: object
     ) -> tuple[str, object]:
         return f"SET LOCAL statement_timeout = {milliseconds}; {statement}", parameters
+
+
+set_wait_callback(_wait)

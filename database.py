@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, TypeVar, TypeVarTuple
 
 import alembic.command
 import alembic.config
@@ -13,37 +13,36 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlmodel import Session, select
 
 from config import Settings
-from connections import ConnectionThreads, DatabaseTimeout
+from connections import DatabaseTimeout, SessionPool
 
 ALEMBIC_INI = Path(__file__).parent / "alembic.ini"
 HEALTH_TIMEOUT = 2.0
 UNREACHABLE_RETRY = 2.0
 FAILED_MIGRATION_RETRY = 30.0
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger(__name__)
 
 
 class Database:
-    """The connections of one worker process: at most pool size + overflow, and two of its own.
+    """The connections of one worker process: at most pool size + overflow, and two more.
 
-    Its own are for the health check and for the migrations at start: neither waits behind the API.
+    Those are for the health check and for the migrations at start: neither waits behind the API.
     """
 
     def __init__(self, settings: Settings) -> None:
         url = settings.database_url.get_secret_value()
-        self._api = ConnectionThreads(
+        self._api = SessionPool(
             url, settings.db_pool_size, settings.db_max_overflow, settings.db_timeout
         )
-        self._own = ConnectionThreads(url, pool_size=1, max_overflow=1)
+        self._health = SessionPool(url, pool_size=1, time_limit=HEALTH_TIMEOUT)
+        self._migrations = SessionPool(url, pool_size=0, max_overflow=1)
         self._probe: asyncio.Task[bool] | None = None
 
-    async def run(
-        self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run `work(session, …)` in a thread; each statement is a transaction of its own.
+    async def run(self, work: Callable[[Session, *Ts], T], *args: *Ts) -> T:
+        """Run `work(session, …)`, which waits without blocking; each statement is a transaction.
 
         Once it has changed something, the work may only read.
 
@@ -51,12 +50,12 @@ class Database:
             DatabaseTimeout: It took longer than DB_TIMEOUT.
 
         """
-        return await self._api.run(lambda session: work(session, *args, **kwargs))
+        return await self._api.run(work, *args)
 
     async def is_reachable(self) -> bool:
         """Tell within two seconds whether the database answers.
 
-        Callers at the same time share one probe, so that a hanging database costs one thread.
+        Callers at the same time share one probe.
         """
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._answers())
@@ -64,7 +63,7 @@ class Database:
 
     async def _answers(self) -> bool:
         try:
-            await self._own.run(_ask, HEALTH_TIMEOUT)
+            await self._health.run(_ask)
         except (SQLAlchemyError, DatabaseTimeout) as exc:
             logger.warning("Database unreachable: %s", _reason(exc))
             return False
@@ -74,7 +73,7 @@ class Database:
         """Bring the schema up to date, trying again until it is; set the event after one try."""
         while True:
             try:
-                await self._own.run(_upgrade)
+                await self._migrations.run(_upgrade)
             except (OperationalError, InterfaceError) as exc:
                 logger.warning("Schema not applied yet, database unreachable: %s", _reason(exc))
                 delay = UNREACHABLE_RETRY
@@ -90,8 +89,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        self._api.close()
-        self._own.close()
+        for pool in (self._api, self._health, self._migrations):
+            pool.close()
 
 
 def _ask(session: Session) -> None:
@@ -102,6 +101,7 @@ def _upgrade(session: Session) -> None:
     config = alembic.config.Config(ALEMBIC_INI)
     config.attributes["connection"] = session.connection()
     alembic.command.upgrade(config, "head")
+    session.commit()
 
 
 def _reason(exc: Exception) -> str:

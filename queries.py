@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Session
 
+from connections import fairly
 from errors import NotTaskOwner, TaskNotFound
 from models import Task, in_utc
 from schemas import TaskCreate, TaskSort, TaskStatus, TaskUpdate
@@ -68,9 +69,11 @@ EXISTS = select(_task.id).where(_task.id == bindparam("task_id"))
 
 def list_tasks(session: Session, user_id: str, status: TaskStatus, sort: TaskSort) -> list[TaskRow]:
     """Return the user's tasks, newest first or by title."""
-    tasks = [_as_dict(row) for row in session.execute(LIST[status], {"owner": user_id})]
+    rows = session.execute(LIST[status], {"owner": user_id})
+    tasks = [_as_dict(row) for row in fairly(rows)]
     if sort is TaskSort.TITLE:
-        tasks.sort(key=_alphabetical)
+        order = {task["id"]: _alphabetical(task) for task in fairly(tasks)}
+        tasks.sort(key=lambda task: order[task["id"]])
     return tasks
 
 

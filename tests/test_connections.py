@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlmodel import Session
 
-from connections import ConnectionThreads, DatabaseTimeout
+from connections import DatabaseTimeout, SessionPool
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def url(database_url: str) -> str:
 
 
 @pytest.fixture
-def threads(url: str) -> Iterator[ConnectionThreads]:
-    threads = ConnectionThreads(url, pool_size=2, time_limit=7)
-    yield threads
-    threads.close()
+def pool(url: str) -> Iterator[SessionPool]:
+    pool = SessionPool(url, pool_size=2, time_limit=7)
+    yield pool
+    pool.close()
 
 
 def options(session: Session) -> dict[str, int]:
@@ -40,8 +40,8 @@ def options(session: Session) -> dict[str, int]:
         borrowed.detach()
 
 
-def test_tcp_notices_a_host_that_is_gone(threads: ConnectionThreads) -> None:
-    assert asyncio.run(threads.run(options)) == {
+def test_tcp_notices_a_host_that_is_gone(pool: SessionPool) -> None:
+    assert asyncio.run(pool.run(options)) == {
         "TCP_KEEPIDLE": 30,
         "TCP_KEEPINTVL": 10,
         "TCP_KEEPCNT": 3,
@@ -51,31 +51,34 @@ def test_tcp_notices_a_host_that_is_gone(threads: ConnectionThreads) -> None:
 
 def test_the_urls_parameters_win(url: str) -> None:
     given = f"{url}?keepalives_idle=77&tcp_user_timeout=88000"
-    threads = ConnectionThreads(given, pool_size=1, time_limit=7)
+    pool = SessionPool(given, pool_size=1, time_limit=7)
     try:
-        found = asyncio.run(threads.run(options))
+        found = asyncio.run(pool.run(options))
         assert (found["TCP_KEEPIDLE"], found["TCP_USER_TIMEOUT"]) == (77, 88000)
     finally:
-        threads.close()
+        pool.close()
 
 
 def test_postgresql_gives_a_statement_up_before_the_service_does(
-    threads: ConnectionThreads,
+    pool: SessionPool,
 ) -> None:
     def timeout(session: Session) -> object:
         return session.execute(text("SELECT current_setting('statement_timeout')")).scalar_one()
 
-    assert asyncio.run(threads.run(timeout)) == "6300ms"
+    assert asyncio.run(pool.run(timeout)) == "6300ms"
 
 
-def test_work_that_takes_too_long_is_ended(threads: ConnectionThreads) -> None:
+def test_work_that_takes_too_long_is_ended(url: str) -> None:
     def sleep(session: Session) -> None:
-        session.execute(text("SELECT pg_sleep(60)"))
+        for _ in range(60):  # none of them is too long for PostgreSQL
+            session.execute(text("SELECT pg_sleep(0.2)"))
 
     async def ended() -> None:
+        pool = SessionPool(url, pool_size=2, time_limit=1)
         with pytest.raises(DatabaseTimeout):
-            await threads.run(sleep, time_limit=0.3)
+            await pool.run(sleep)
         # Both connections are free again.
-        await asyncio.gather(threads.run(options), threads.run(options))
+        await asyncio.gather(pool.run(options), pool.run(options))
+        pool.close()
 
     asyncio.run(ended())
