@@ -62,13 +62,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
-        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
     app.state.database = Database(settings)
     app.state.token_verifier = TokenVerifier(settings)
-    app.include_router(health.router)
-    app.include_router(tasks.router)
+    # Without include_router, which matches each path twice.
+    app.router.routes += [*health.router.routes, *tasks.router.routes]
     openapi.document(app)
     # From the innermost to the outermost.
     errors.install(app)

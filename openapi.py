@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.models import Example
+from fastapi.routing import APIRoute
 
 from errors import (
     ApiError,
@@ -69,6 +70,11 @@ NEW_TASK_EXAMPLE: dict[str, Example] = {"new task": {"value": NEW_TASK}}
 CHANGES_EXAMPLE: dict[str, Example] = {"changes": {"value": CHANGES}}
 
 Responses = dict[int | str, dict[str, Any]]
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name an operation after its function; generated clients name their methods after it."""
+    return route.name
 
 
 def answers(status: int, example: object, *errors: ApiError) -> Responses:

@@ -6,9 +6,10 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 
 from database import AppDatabase
+from openapi import operation_id
 from schemas import HealthResponse
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
 
 TIMESTAMP = "2026-01-09T10:00:00Z"
 HEALTHY = {"status": "healthy", "database": "connected", "timestamp": TIMESTAMP}

@@ -9,6 +9,7 @@ import orjson
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from auth import get_current_user
 from database import get_database
@@ -27,40 +28,48 @@ class TaskRoute(APIRoute):
     declares what FastAPI documents: the user, the database, parameters of path and query, a body.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as APIRoute's
+        """Look at what the endpoint declares.
 
         Raises:
-            TypeError: The endpoint wants something else.
+            TypeError: It declares something else.
 
         """
-        declared = self.dependant
-        dependencies = {each.name: each.call for each in declared.dependencies}
+        super().__init__(*args, **kwargs)
+        dependencies = {each.name: each.call for each in self.dependant.dependencies}
         if (
             dependencies != {"user_id": get_current_user, "database": get_database}
-            or declared.header_params
-            or declared.cookie_params
+            or self.dependant.header_params
+            or self.dependant.cookie_params
         ):
             raise TypeError(f"{self.name} has a parameter that TaskRoute does not know")
-        endpoint: Any = declared.call
+        # FastAPI's own opens stacks for dependencies that are to be closed; there are none.
+        self.app = self._serve
 
-        async def answer(request: Request) -> Response:
-            user_id = await get_current_user(request, request.path_params["user_id"])
-            body = await _read_limited(request)
-            arguments = _validated(declared.path_params, request.path_params, "path")
-            if declared.query_params:
-                arguments |= _validated(declared.query_params, request.query_params, "query")
-            if self.body_field:
-                sent = _decoded(body, request.headers.get("content-type", ""))
-                arguments[self.body_field.name] = _valid(self.body_field, sent, "body")
-            database = await get_database(request)
-            result = await endpoint(user_id=user_id, database=database, **arguments)
-            if result is None:
-                return Response(status_code=self.status_code or 200)
-            content = orjson.dumps(result, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
-            return Response(content, self.status_code or 200, media_type="application/json")
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        return self._answer
 
-        return answer
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        declared = self.dependant
+        user_id = await get_current_user(request, request.path_params["user_id"])
+        body = await _read_limited(request)
+        arguments = _validated(declared.path_params, request.path_params, "path")
+        if declared.query_params:
+            arguments |= _validated(declared.query_params, request.query_params, "query")
+        if self.body_field:
+            sent = _decoded(body, request.headers.get("content-type", ""))
+            arguments[self.body_field.name] = _valid(self.body_field, sent, "body")
+        database = await get_database(request)
+        result = await self.endpoint(user_id=user_id, database=database, **arguments)
+        if result is None:
+            return Response(status_code=self.status_code or 200)
+        content = orjson.dumps(result, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
+        return Response(content, self.status_code or 200, media_type="application/json")
 
 
 async def _read_limited(request: Request) -> bytes:

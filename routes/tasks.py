@@ -21,7 +21,12 @@ from schemas import (
     TaskUpdate,
 )
 
-router = APIRouter(prefix="/api/{user_id}/tasks", tags=["tasks"], route_class=TaskRoute)
+router = APIRouter(
+    prefix="/api/{user_id}/tasks",
+    tags=["tasks"],
+    route_class=TaskRoute,
+    generate_unique_id_function=openapi.operation_id,
+)
 
 
 @router.get(
