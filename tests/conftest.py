@@ -185,7 +185,6 @@ def running(
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-        shutil.copy(log, "/tmp/scratch/last.log")
         log.unlink()
 
 
