@@ -45,11 +45,11 @@ class FragileServer(EmbeddedPostgres):
 
 
 @contextmanager
-def fragile_server() -> Iterator[FragileServer]:
+def fragile_server(**configuration: str) -> Iterator[FragileServer]:
     with tempfile.TemporaryDirectory(prefix="todo-backend-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        server = FragileServer(folder / "postgres", {"max_connections": "300"})
+        server = FragileServer(folder / "postgres", {"max_connections": "300", **configuration})
         server.start()
         try:
             yield server

@@ -1,0 +1,98 @@
+"""How many statements PostgreSQL receives for a request, by its own log."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import Service, User, environment, running
+from servers import FragileServer, fragile_server
+from tokens import signed
+
+# One message may hold several statements; it is one round trip and one line.
+RECEIVED = re.compile(r"LOG:  statement: (.*)")
+
+
+class Call(NamedTuple):
+    method: str
+    path: str
+    body: Any
+    status: int
+    verb: str
+
+
+CALLS = [
+    Call("GET", "", None, 200, "SELECT"),
+    Call("GET", "?status=pending&sort=title", None, 200, "SELECT"),
+    Call("POST", "", {"title": "x"}, 201, "INSERT"),
+    Call("GET", "/{}", None, 200, "SELECT"),
+    Call("PUT", "/{}", {"title": "x"}, 200, "UPDATE"),
+    Call("PUT", "/{}", {}, 200, "SELECT"),
+    Call("PATCH", "/{}/complete", None, 200, "UPDATE"),
+    Call("DELETE", "/{}", None, 204, "DELETE"),
+]
+ITEM_CALLS = [call for call in CALLS if "{}" in call.path]
+
+
+class Counted(NamedTuple):
+    """A service, and the server that logs what it receives."""
+
+    service: Service
+    server: FragileServer
+
+    def send(
+        self, user: User, call: Call, task_id: object, headers: dict[str, str] | None = None
+    ) -> tuple[int, list[str]]:
+        """Return the request's status, and the statements that it took."""
+        before = self.server.log.stat().st_size
+        path = call.path.format(task_id)
+        status = user.call(call.method, path, json=call.body, headers=headers or {}).status_code
+        with self.server.log.open() as log:
+            log.seek(before)
+            return status, RECEIVED.findall(log.read())
+
+
+@pytest.fixture(scope="module")
+def counted() -> Iterator[Counted]:
+    with (
+        fragile_server(log_statement="all") as server,
+        running(environment(server.url)) as service,
+    ):
+        service.user().create()  # there is a connection now
+        yield Counted(service, server)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_request_costs_one_statement(counted: Counted, call: Call) -> None:
+    user = counted.service.user()
+    status, statements = counted.send(user, call, user.create()["id"])
+    assert status == call.status
+    # The first in the message is the time limit.
+    assert [statement.split("; ")[1].split()[0] for statement in statements] == [call.verb]
+
+
+@pytest.mark.parametrize("call", ITEM_CALLS)
+def test_a_refusal_costs_two(counted: Counted, call: Call) -> None:
+    task_id = counted.service.user().create()["id"]
+    for wanted, expected in ((task_id, 403), (2**31 - 1, 404)):
+        status, statements = counted.send(counted.service.user(), call, wanted)
+        assert (status, len(statements)) == (expected, 2)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_request_without_a_right_token_costs_none(counted: Counted, call: Call) -> None:
+    user = counted.service.user()
+    task_id = user.create()["id"]
+    valid = signed(sub=user.id)
+    for token in ("x", signed(sub=user.id, exp=1), f"{valid}x", signed(sub=user.id, nbf=2e9)):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert counted.send(user, call, task_id, headers) == (401, [])
+    headers = {"Authorization": f"Bearer {signed(sub='someone else')}"}
+    assert counted.send(user, call, task_id, headers) == (403, [])
+
+
+@pytest.mark.parametrize("call", ITEM_CALLS)
+def test_an_impossible_task_id_costs_none(counted: Counted, call: Call) -> None:
+    user = counted.service.user()
+    for task_id, expected in ((2**31, 404), (-(10**30), 404), ("x", 400)):
+        assert counted.send(user, call, task_id) == (expected, [])
