@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from jose import jwk, jws
+from jose import jwk
 from jose.backends.base import Key
 from jose.utils import base64url_decode
 
@@ -147,13 +147,15 @@ def verify_token(
     if "crit" in header:
         # RFC 7515, 4.1.11: who does not understand an extension that is critical must refuse it.
         raise Unauthorized("critical extension in the header")
+    signed, _, signature = token.rpartition(".")
     try:
-        claims = json.loads(jws.verify(token, key, [algorithm]))
+        genuine = key.verify(signed.encode(), base64url_decode(signature.encode()))
+        claims = json.loads(base64url_decode(signed.partition(".")[2].encode()))
     except Exception as exc:
-        # More than JWSError: deeply nested claims, for one, are a RecursionError.
-        if str(exc).startswith("Signature verification failed"):
-            raise Unauthorized("wrong signature") from exc
+        # Whatever the library raises; deeply nested claims are a RecursionError.
         raise Unauthorized("malformed token") from exc
+    if not genuine:
+        raise Unauthorized("wrong signature")
     if not isinstance(claims, dict):
         raise Unauthorized("claims are not an object")
     if issuer is not None and claims.get("iss") != issuer:

@@ -83,6 +83,8 @@ def _bracketless(text: str) -> str:
 
 
 def _printable(text: str) -> str:
+    if text.isascii() and text.isprintable() and "eyJ" not in text:
+        return text
     visible = CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", TOKEN.sub("(token)", text))
     return visible.encode("ascii", "backslashreplace").decode("ascii")
 

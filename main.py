@@ -66,8 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.database = Database(settings)
     app.state.token_verifier = TokenVerifier(settings)
-    # Without include_router, which matches each path twice.
-    app.router.routes += [*health.router.routes, *tasks.router.routes]
+    # First what is asked for most, and without include_router, which matches each path twice.
+    app.router.routes[:0] = [*tasks.router.routes, *health.router.routes]
     openapi.document(app)
     # From the innermost to the outermost.
     errors.install(app)

@@ -7,7 +7,7 @@ PostgreSQL does to answer it, and so does making objects of a hundred rows.
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from sqlalchemy import (
     Executable,
@@ -134,7 +134,7 @@ def _on_one(
 
 
 def _as_dict(row: Iterable[Any]) -> TaskRow:
-    return cast(TaskRow, dict(zip(_names, row, strict=True)))
+    return dict(zip(_names, row, strict=True))  # type: ignore[return-value]
 
 
 def _alphabetical(task: TaskRow) -> tuple[str, str, int]:
@@ -143,7 +143,8 @@ def _alphabetical(task: TaskRow) -> tuple[str, str, int]:
     In Python, because no collation of PostgreSQL's does this on every server: the databases'
     locales differ, and not every server has ICU.
     """
-    folded = task["title"].casefold()
-    decomposed = unicodedata.normalize("NFKD", folded)
-    letters = "".join(character for character in decomposed if not unicodedata.combining(character))
+    letters = folded = task["title"].casefold()
+    if not folded.isascii():
+        decomposed = unicodedata.normalize("NFKD", folded)
+        letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return letters, folded, task["id"]

@@ -2,13 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import make_url, text
 from sqlmodel import Session
 
 from connections import DatabaseTimeout, SessionPool
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -20,11 +23,15 @@ def url(database_url: str) -> str:
     )
 
 
-@pytest.fixture
-def pool(url: str) -> Iterator[SessionPool]:
-    pool = SessionPool(url, pool_size=2, time_limit=7)
-    yield pool
-    pool.close()
+def run_once(url: str, work: Callable[[Session], T]) -> T:
+    async def run() -> T:
+        pool = SessionPool(url, pool_size=2, time_limit=7)
+        try:
+            return await pool.run(work)
+        finally:
+            pool.close()
+
+    return asyncio.run(run())
 
 
 def options(session: Session) -> dict[str, int]:
@@ -40,8 +47,8 @@ def options(session: Session) -> dict[str, int]:
         borrowed.detach()
 
 
-def test_tcp_notices_a_host_that_is_gone(pool: SessionPool) -> None:
-    assert asyncio.run(pool.run(options)) == {
+def test_tcp_notices_a_host_that_is_gone(url: str) -> None:
+    assert run_once(url, options) == {
         "TCP_KEEPIDLE": 30,
         "TCP_KEEPINTVL": 10,
         "TCP_KEEPCNT": 3,
@@ -50,22 +57,15 @@ def test_tcp_notices_a_host_that_is_gone(pool: SessionPool) -> None:
 
 
 def test_the_urls_parameters_win(url: str) -> None:
-    given = f"{url}?keepalives_idle=77&tcp_user_timeout=88000"
-    pool = SessionPool(given, pool_size=1, time_limit=7)
-    try:
-        found = asyncio.run(pool.run(options))
-        assert (found["TCP_KEEPIDLE"], found["TCP_USER_TIMEOUT"]) == (77, 88000)
-    finally:
-        pool.close()
+    found = run_once(f"{url}?keepalives_idle=77&tcp_user_timeout=88000", options)
+    assert (found["TCP_KEEPIDLE"], found["TCP_USER_TIMEOUT"]) == (77, 88000)
 
 
-def test_postgresql_gives_a_statement_up_before_the_service_does(
-    pool: SessionPool,
-) -> None:
+def test_postgresql_gives_a_statement_up_before_the_service_does(url: str) -> None:
     def timeout(session: Session) -> object:
         return session.execute(text("SELECT current_setting('statement_timeout')")).scalar_one()
 
-    assert asyncio.run(pool.run(timeout)) == "6300ms"
+    assert run_once(url, timeout) == "6300ms"
 
 
 def test_work_that_takes_too_long_is_ended(url: str) -> None:
