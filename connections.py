@@ -4,9 +4,8 @@ import asyncio
 import math
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 import psycopg2
@@ -14,17 +13,17 @@ from psycopg2.extensions import (
     POLL_OK,
     POLL_READ,
     TRANSACTION_STATUS_IDLE,
+    cursor,
     set_wait_callback,
 )
 from sqlalchemy import (
     Connection,
     Engine,
-    ExceptionContext,
     NullPool,
     create_engine,
-    event,
     make_url,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_, greenlet_spawn, in_greenlet
 from sqlmodel import Session
 
@@ -41,7 +40,7 @@ CONNECTION_ENDED = (
 MAX_POLL = 60.0
 """Seconds for which a thread waits at a time."""
 TURN = 500
-"""Items after which work on many lets other requests go on: some milliseconds."""
+"""Rows after which work on many should give way to other requests: a millisecond or two."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -112,6 +111,10 @@ class SessionPool:
         held = await self._take()
         try:
             return await greenlet_spawn(work, held.session, *args)
+        except (psycopg2.Error, DBAPIError) as exc:
+            if str(getattr(exc, "orig", exc)).startswith(CONNECTION_ENDED):
+                raise _NotExecuted from exc
+            raise
         finally:
             self._put_back(held)
 
@@ -169,13 +172,9 @@ def _discard(held: _Held) -> None:
     held.session.close()
 
 
-def fairly(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, and let other requests go on now and then."""
-    iterator = iter(items)
-    while turn := list(islice(iterator, TURN)):
-        yield from turn
-        if len(turn) == TURN:
-            await_(asyncio.sleep(0))
+def give_way() -> None:
+    """Let other requests go on, in the middle of a long piece of work."""
+    await_(asyncio.sleep(0))
 
 
 def _wait(connection: Any) -> None:  # noqa: ANN401  # psycopg2's
@@ -220,31 +219,20 @@ def _wake(waiting: "asyncio.Future[None]") -> None:
 
 def _engine(url: str, time_limit: float | None) -> Engine:
     given = make_url(url).query
-    parameters = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVE}
+    parameters: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVE}
+    options: dict[str, Any] = {}
     if time_limit:
         parameters["tcp_user_timeout"] = round(time_limit * 1000)
-    engine = create_engine(
+        parameters["cursor_factory"] = _limited_cursor(round(time_limit * STATEMENT_SHARE * 1000))
+        options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    return create_engine(
         url,
         connect_args={name: value for name, value in parameters.items() if name not in given},
         # Otherwise an error's message, and so the log, holds users' data.
         hide_parameters=True,
         poolclass=NullPool,
-        **(
-            {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
-            if time_limit
-            else {}
-        ),
+        **options,
     )
-    event.listen(engine, "handle_error", _tell_what_was_not_executed)
-    if time_limit:
-        _limit_statements(engine, round(time_limit * STATEMENT_SHARE * 1000))
-    return engine
-
-
-def _tell_what_was_not_executed(context: ExceptionContext) -> None:
-    """Raise another error if PostgreSQL ended the connection just before it got the statement."""
-    if str(context.original_exception).startswith(CONNECTION_ENDED):
-        raise _NotExecuted from context.original_exception
 
 
 if hasattr(select, "poll"):
@@ -261,18 +249,19 @@ else:  # Windows
         return any(select.select(read, write, [], seconds))
 
 
-def _limit_statements(engine: Engine, milliseconds: int) -> None:
-    """Let PostgreSQL end a statement that takes longer.
+def _limited_cursor(milliseconds: int) -> type[cursor]:
+    """Return a cursor that lets PostgreSQL end a statement that takes longer.
 
     In the statement's own message: `options=-c statement_timeout=…` is refused by transaction
     poolers, a SET would reach their other clients, and SET LOCAL alone is one more round trip.
     """
+    limit = f"SET LOCAL statement_timeout = {milliseconds}; "
 
-    @event.listens_for(engine, "before_cursor_execute", retval=True)
-    def limit(
-        _connection: object, _cursor: object, statement: str, parameters: object, *_: object
-    ) -> tuple[str, object]:
-        return f"SET LOCAL statement_timeout = {milliseconds}; {statement}", parameters
+    class LimitedCursor(cursor):
+        def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002, ANN401  # psycopg2's
+            super().execute(limit + query, vars)
+
+    return LimitedCursor
 
 
 set_wait_callback(_wait)

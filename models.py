@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pydantic import NaiveDatetime
-from sqlalchemy import ColumnElement, Index, Text, desc, false, func
+from sqlalchemy import ColumnElement, Index, Text, desc, false, func, literal_column
 from sqlmodel import Field, SQLModel
 
 USER_ID_MAX_LENGTH = 255
@@ -13,7 +13,7 @@ DESCRIPTION_MAX_LENGTH = 1000
 
 def in_utc(moment: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Convert a moment to naive UTC in SQL, whatever the session's time zone."""
-    return func.timezone("utc", moment)
+    return func.timezone(literal_column("'utc'"), moment)
 
 
 class Task(SQLModel, table=True):
