@@ -183,6 +183,9 @@ def serve(app: str, port: int) -> None:
         "timeout_graceful_shutdown": SHUTDOWN_TIMEOUT,
         "timeout_keep_alive": KEEP_ALIVE,
     }
+    if sys.platform == "win32":
+        # Windows' usual loop cannot tell when psycopg2's sockets have something to read.
+        options["loop"] = "asyncio:SelectorEventLoop"
     _allow_many_connections()
     config = uvicorn.Config(**options)
     if config.workers > 1:

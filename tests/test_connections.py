@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlmodel import Session
 
-from connections import DatabaseTimeout, SessionPool
+from connections import DatabaseTimeout, SessionPool, give_way
 
 T = TypeVar("T")
 
@@ -82,3 +82,26 @@ def test_work_that_takes_too_long_is_ended(url: str) -> None:
         pool.close()
 
     asyncio.run(ended())
+
+
+def test_long_work_gives_way_to_others(url: str) -> None:
+    done: list[str] = []
+
+    def long(_session: Session) -> None:
+        for _ in range(3):
+            done.append("long")
+            give_way()
+
+    async def other() -> None:
+        for _ in range(3):
+            done.append("other")
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        pool = SessionPool(url, pool_size=1, time_limit=7)
+        await pool.run(options)  # it is connected now
+        await asyncio.gather(pool.run(long), other())
+        pool.close()
+
+    asyncio.run(both())
+    assert done == ["long", "other"] * 3

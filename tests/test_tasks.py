@@ -94,6 +94,22 @@ def test_tasks_of_the_same_moment_are_listed_by_id_newest_first(
     assert ids == sorted(ids, reverse=True)
 
 
+@pytest.mark.parametrize("number", [500, 501, 1201])  # around TURN in connections.py
+def test_long_lists_are_whole_and_in_order(user: User, database_url: str, number: int) -> None:
+    with connected(database_url) as cursor:
+        cursor.execute(
+            "INSERT INTO tasks (user_id, title, created_at) SELECT %s, 'Nº ' || 9999 - i,"
+            " timestamp '2026-01-01' + i * interval '1 second' FROM generate_series(1, %s) i",
+            [user.id, number],
+        )
+    oldest_first = [9999 - i for i in range(1, number + 1)]
+    assert [task["title"] for task in user.list()] == [f"Nº {i}" for i in oldest_first[::-1]]
+    by_title = user.list(sort="title")
+    assert [task["title"] for task in by_title] == [f"Nº {i}" for i in sorted(oldest_first)]
+    oldest = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+    assert datetime.fromisoformat(by_title[0]["created_at"]) == oldest
+
+
 def test_tasks_are_filtered_by_status(user: User) -> None:
     pending, completed = user.create("pending"), user.create("completed")
     completed = user.call("PATCH", f"/{completed['id']}/complete").json()
