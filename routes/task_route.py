@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import orjson
@@ -36,11 +37,14 @@ class TaskRoute(APIRoute):
 
         """
         super().__init__(*args, **kwargs)
-        dependencies = {each.name: each.call for each in self.dependant.dependencies}
+        declared = self.dependant
+        dependencies = {each.name: each.call for each in declared.dependencies}
+        fields = [*declared.path_params, *declared.query_params]
+        fields += [self.body_field] if self.body_field else []
+        passed = dependencies.keys() | {field.name for field in fields}
         if (
             dependencies != {"user_id": get_current_user, "database": get_database}
-            or self.dependant.header_params
-            or self.dependant.cookie_params
+            or passed != signature(self.endpoint).parameters.keys()
         ):
             raise TypeError(f"{self.name} has a parameter that TaskRoute does not know")
         # FastAPI's own opens stacks for dependencies that are to be closed; there are none.

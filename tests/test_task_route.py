@@ -4,11 +4,12 @@ from typing import Annotated
 
 import pytest
 from conftest import User
-from fastapi import APIRouter, Cookie, Header
+from fastapi import APIRouter, Cookie, Header, Request
 
 from auth import CurrentUser
 from database import AppDatabase
 from routes.task_route import TaskRoute
+from schemas import TaskCreate
 
 
 async def wants_a_header(
@@ -21,10 +22,22 @@ async def wants_a_cookie(
 ) -> None: ...
 
 
+async def wants_the_request(
+    user_id: CurrentUser, database: AppDatabase, request: Request
+) -> None: ...
+
+
+async def wants_two_bodies(
+    user_id: CurrentUser, database: AppDatabase, one: TaskCreate, two: TaskCreate
+) -> None: ...
+
+
 async def wants_no_user(user_id: str, database: AppDatabase) -> None: ...
 
 
-@pytest.mark.parametrize("endpoint", [wants_a_header, wants_a_cookie, wants_no_user])
+@pytest.mark.parametrize(
+    "endpoint", [wants_a_header, wants_a_cookie, wants_the_request, wants_two_bodies, wants_no_user]
+)
 def test_an_endpoint_that_it_cannot_serve_is_refused_at_start(endpoint: object) -> None:
     router = APIRouter(prefix="/{user_id}", route_class=TaskRoute)
     with pytest.raises(TypeError, match="has a parameter that TaskRoute does not know"):
