@@ -230,6 +230,8 @@ def _engine(url: str, time_limit: float | None) -> Engine:
         connect_args={name: value for name, value in parameters.items() if name not in given},
         # Otherwise an error's message, and so the log, holds users' data.
         hide_parameters=True,
+        # Two statements on each new connection, for a type that is not in use.
+        use_native_hstore=False,
         poolclass=NullPool,
         **options,
     )

@@ -255,8 +255,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=numbers, default=[10_000, 1_000_000, 10_000_000])
     parser.add_argument("--tasks", type=numbers, default=[10, 100, 1_000, 10_000], help="of a user")
     parser.add_argument("--index", metavar="COLUMNS", help="a further index to compare with")
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), default=list(REQUESTS), metavar="get,create"
+    )
     options = parser.parse_args()
-    options.only = list(REQUESTS)
+    if unknown := set(options.only) - REQUESTS.keys():
+        parser.error(f"no such request: {', '.join(unknown)}")
     if options.smoke:
         options.rounds, options.seconds, options.rows, options.tasks = 1, 1, [2_000], [10]
         options.only = ["get", "delete", "list pending by title"]

@@ -75,6 +75,6 @@ def run(  # noqa: PLR0913  # what a measurement is made of
         capture_output=True,
         text=True,
     ).stdout
-    found = re.search(r"processed: (\d+)\n.*tps = ([\d.]+)", output, re.DOTALL)
+    found = re.search(r"processed: (\d+)\n.*?tps = ([\d.]+)", output, re.DOTALL)
     assert found, output
     return int(found[1]), float(found[2])
