@@ -66,8 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.database = Database(settings)
     app.state.token_verifier = TokenVerifier(settings)
-    # First what is asked for most, and without include_router, which matches each path twice.
-    app.router.routes[:0] = [*tasks.router.routes, *health.router.routes]
+    # Before the documentation, and without include_router, which matches each path twice.
+    app.router.routes[:0] = [*health.router.routes, *tasks.router.routes]
     openapi.document(app)
     # From the innermost to the outermost.
     errors.install(app)
