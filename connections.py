@@ -65,7 +65,7 @@ class SessionPool:
     """Sessions that keep their connections, for functions that wait without blocking.
 
     A function runs in a greenlet on the event loop: where psycopg2 would wait for the server, other
-    requests go on. In threads the same functions take a third longer, as those wait for each
+    requests go on. In threads the same functions take half as long again, as those wait for each
     other's turn with the interpreter. Only connecting, which resolves names, is left to threads.
 
     Args:
