@@ -1,19 +1,20 @@
-"""The database: the API's work on it, whether it is reachable, and the schema's migrations."""
+"""The app's database: the session of a request, whether it is reachable, and its migrations."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar, TypeVarTuple
+from typing import Annotated, TypeVar
 
 import alembic.command
 import alembic.config
+import psycopg2
 from fastapi import Depends, Request
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from config import Settings
-from connections import DatabaseTimeout, SessionPool
+from pool import DatabaseTimeout, SessionPool, execute
 
 ALEMBIC_INI = Path(__file__).parent / "alembic.ini"
 HEALTH_TIMEOUT = 2.0
@@ -21,7 +22,6 @@ UNREACHABLE_RETRY = 2.0
 FAILED_MIGRATION_RETRY = 30.0
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +41,14 @@ class Database:
         self._migrations = SessionPool(url, pool_size=0, max_overflow=1)
         self._probe: asyncio.Task[bool] | None = None
 
-    async def run(self, work: Callable[[Session, *Ts], T], *args: *Ts) -> T:
-        """Run `work(session, …)`, which waits without blocking; each statement is a transaction.
-
-        Once it has changed something, the work may only read.
+    async def run(self, work: Callable[[Session], T]) -> T:
+        """Run `work(session)`, which waits without blocking; each statement is a transaction.
 
         Raises:
             DatabaseTimeout: It took longer than DB_TIMEOUT.
 
         """
-        return await self._api.run(work, *args)
+        return await self._api.run(work)
 
     async def is_reachable(self) -> bool:
         """Tell within two seconds whether the database answers.
@@ -64,7 +62,7 @@ class Database:
     async def _answers(self) -> bool:
         try:
             await self._health.run(_ask)
-        except (SQLAlchemyError, DatabaseTimeout) as exc:
+        except (SQLAlchemyError, psycopg2.Error, DatabaseTimeout) as exc:
             logger.warning("Database unreachable: %s", _reason(exc))
             return False
         return True
@@ -94,7 +92,7 @@ class Database:
 
 
 def _ask(session: Session) -> None:
-    session.exec(select(1))
+    execute(session, "SELECT 1")
 
 
 def _upgrade(session: Session) -> None:
@@ -114,4 +112,15 @@ async def get_database(request: Request) -> Database:
     return database
 
 
+async def get_session() -> Session:
+    """Declare that an endpoint needs a session; its route takes one from the pool.
+
+    Raises:
+        TypeError: The route is not an OwnerRoute, and FastAPI itself has called this.
+
+    """
+    raise TypeError("an endpoint with a DbSession needs APIRouter(route_class=OwnerRoute)")
+
+
 AppDatabase = Annotated[Database, Depends(get_database)]
+DbSession = Annotated[Session, Depends(get_session)]

@@ -125,6 +125,13 @@ class ServerError(ApiError):
     detail = "Internal server error"
 
 
+class Causes:
+    """The errors that a parameter can cause, for the API's document: put it into its Annotated."""
+
+    def __init__(self, *errors: ApiError) -> None:
+        self.errors = errors
+
+
 def install(app: FastAPI) -> None:
     """Render every error of the app as `{"detail": …, "code": …}`.
 

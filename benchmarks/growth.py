@@ -39,7 +39,7 @@ from benchmarks.results import (
     write_results,
 )
 from benchmarks.tasks import DeletePool, Owner, fill, large_owners, readers
-from embedded import EmbeddedPostgres
+from dev_postgres import EmbeddedPostgres
 
 BYTES_PER_ROW = 500
 """Of the table, its indexes and the log of their making, amply."""

@@ -22,7 +22,7 @@ from jose import jwt
 from psycopg2.extensions import cursor as Cursor  # noqa: N812  # a class
 
 from benchmarks.tasks import WRITERS, DeletePool, Owner
-from embedded import EmbeddedPostgres
+from dev_postgres import EmbeddedPostgres
 
 PROJECT = Path(__file__).parent.parent
 LUA = Path(__file__).parent / "wrk.lua"

@@ -7,7 +7,7 @@ from pathlib import Path
 from psycopg2.extensions import cursor as Cursor  # noqa: N812  # a class
 
 from benchmarks.tasks import DESCRIPTION, TASKS_PER_USER, TITLE, WRITERS
-from embedded import BINARIES
+from dev_postgres import BINARIES
 
 COLUMNS = "id, user_id, title, description, completed, created_at, updated_at"
 NOW = "timezone('utc', clock_timestamp())"

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from benchmarks.harness import CONFIGURATION, PROJECT, connected
-from embedded import EmbeddedPostgres
+from dev_postgres import EmbeddedPostgres
 
 FOLDER = Path(__file__).parent / "results"
 STATED = [*CONFIGURATION, "fsync", "synchronous_commit", "full_page_writes", "shared_buffers"]

@@ -24,7 +24,7 @@ import pytest
 from sqlalchemy import make_url
 from tokens import SECRET, signed
 
-from embedded import EmbeddedPostgres
+from dev_postgres import EmbeddedPostgres
 
 PROJECT = Path(__file__).parent.parent
 ORIGIN = "http://localhost:3000"

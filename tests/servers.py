@@ -14,7 +14,7 @@ import psutil
 import psycopg2
 from sqlalchemy import make_url
 
-from embedded import EmbeddedPostgres, wait_until_it_answers
+from dev_postgres import EmbeddedPostgres, wait_until_it_answers
 
 
 class FragileServer(EmbeddedPostgres):

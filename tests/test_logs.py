@@ -88,7 +88,7 @@ def test_a_500_is_logged_with_its_traceback(down: Service) -> None:
     lines = [line for line in down.output().splitlines() if f"[{user.id}]" in line]
     assert all(fields(line)[3] == f"GET {user.path}" for line in lines)
     assert any("[Traceback (most recent call last):]" in line for line in lines)
-    assert any("connections.py" in line for line in lines)
+    assert any("pool.py" in line for line in lines)
     assert any("OperationalError" in line and "Connection refused" in line for line in lines)
     assert {fields(line)[1] for line in lines} == {"ERROR", "INFO"}
 
