@@ -7,21 +7,18 @@ from typing import TypeVar
 
 import psycopg2
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from sqlmodel import Session
 
-from pool import DatabaseTimeout, SessionPool, execute, give_way
+from connection import DatabaseTimeout
+from pool import SessionPool, execute, give_way
 
 T = TypeVar("T")
 
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    return (
-        make_url(database_url)
-        .set(drivername="postgresql+psycopg2")
-        .render_as_string(hide_password=False)
-    )
+    return database_url
 
 
 def run_once(url: str, work: Callable[[Session], T]) -> T:
