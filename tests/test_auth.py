@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Service, User
 from jose import jwk
-from tokens import SECRET, encode, sign, signed
 
 from auth import AnyKey, verify_token
 from errors import Unauthorized
+from support.service import Service, User
+from support.tokens import SECRET, encode, sign, signed
 
 UNAUTHORIZED = {"detail": "Invalid or expired authentication token", "code": "UNAUTHORIZED"}
 MISMATCH = {"detail": "Access denied: user_id mismatch", "code": "FORBIDDEN"}
@@ -43,10 +43,6 @@ def raw_exp(exp: str) -> str:
     return f'{{"sub":"{USER_ID}","exp":{exp}}}'
 
 
-def respelled(padding: str) -> str:
-    return signed() + padding
-
-
 def unsigned(alg: object) -> str:
     return f"{encode(json.dumps({'alg': alg, 'typ': 'JWT'}).encode())}.{encode(claims().encode())}."
 
@@ -74,9 +70,9 @@ BAD_TOKENS: dict[str, str] = {
     "no signature": signed().rpartition(".")[0] + ".",
     "no header": "." + signed().partition(".")[2],
     "not base64": "%%%.***.!!!",
-    "padding": respelled("="),
+    "padding": signed() + "=",
     "padded parts": padded_base64(),
-    "trailing garbage": respelled("!"),
+    "trailing garbage": signed() + "!",
     "a comma": signed() + "," + signed(),
     "two tokens": signed() + " " + signed(),
     "quoted": f'"{signed()}"',

@@ -13,9 +13,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from chromium import CHROMIUM, FLAGS, FRONTEND, answers, check_prerequisites, frontend
-from conftest import assert_clean_log, wait_for
-from issuer import free_port
+
+from support.chromium import CHROMIUM, FLAGS, FRONTEND, answers, check_prerequisites, frontend
+from support.network import free_port
+from support.service import assert_clean_log, wait_for
 
 with contextlib.suppress(ModuleNotFoundError):  # `browser` says what is missing
     from playwright.sync_api import expect, sync_playwright
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Service
     from playwright.sync_api import Browser, Locator, Page
+
+    from support.service import Service
 
 pytestmark = pytest.mark.browser
 

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import LINE, PROJECT, environment
 from pydantic import ValidationError
 from sqlalchemy import make_url
-from tokens import SECRET
 from uvicorn.config import STARTUP_FAILURE
 
 from config import ConfigurationError, Settings, load_settings
+from support.service import LINE, PROJECT, environment
+from support.tokens import SECRET
 
 URL = "postgresql://user:password-canary@host:5432/name"
 LONG = "canary" * 6

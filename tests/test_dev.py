@@ -16,7 +16,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest import wait_for
+
+from support.network import free_port
+from support.service import wait_for
 
 
 @dataclass
@@ -51,11 +53,6 @@ class Launch:
         """Press Ctrl-C, which reaches the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(timeout=20)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

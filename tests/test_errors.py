@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import ORIGIN, Service, User, wait_for
+
+from support.service import ORIGIN, Service, User, wait_for
 
 SERVER_ERROR = {"detail": "Internal server error", "code": "SERVER_ERROR"}
 TOO_LARGE = {"detail": "Request body must be at most 64 KiB", "code": "PAYLOAD_TOO_LARGE"}

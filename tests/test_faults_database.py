@@ -12,10 +12,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from conftest import Service, connected, environment, running, wait_for
-from load import COUNT_TOGGLES, Burst, all_calls, summary, writers
-from servers import FragileServer, fragile_server, network_to
 from sqlalchemy import make_url
+
+from support.load import COUNT_TOGGLES, Burst, all_calls, summary, writers
+from support.network import network_to
+from support.postgres import FragileServer, connected, fragile_server
+from support.service import Service, environment, running, wait_for
 
 pytestmark = pytest.mark.faults
 

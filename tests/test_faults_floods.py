@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from conftest import Service, environment, running
+
+from support.service import Service, environment, running
 
 pytestmark = pytest.mark.faults
 

@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import User, connected, environment, new_database, running
-from load import COUNT_TOGGLES, all_calls, summary, writers
+
+from support.load import COUNT_TOGGLES, all_calls, summary, writers
+from support.postgres import connected, new_database
+from support.service import User, environment, running
 
 pytestmark = pytest.mark.faults
 

@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from conftest import Service, User, assert_clean_log, environment, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokens import signed
+
+from support.service import Service, User, assert_clean_log, environment, running
+from support.tokens import signed
 
 pytestmark = pytest.mark.fuzz
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from conftest import Service, connected, environment, running
+
+from support.postgres import connected
+from support.service import Service, environment, running
 
 
 def assert_health(response: httpx.Response, status: int, health: str, database: str) -> None:

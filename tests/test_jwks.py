@@ -15,11 +15,12 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Service, assert_clean_log, environment, running, wait_for
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwks_endpoint import (
+
+import jwks
+from support.jwks_endpoint import (
     ATTACKER,
     ISSUER,
     KEY,
@@ -34,9 +35,8 @@ from jwks_endpoint import (
     respond,
     token,
 )
-from tokens import SECRET, encode, sign, signed
-
-import jwks
+from support.service import Service, assert_clean_log, environment, running, wait_for
+from support.tokens import SECRET, encode, sign, signed
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import socket
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import LINE, Service, User, assert_clean_log, environment, running, wait_for
-from tokens import encode, signed
 
 from logs import LineFormatter
+from support.service import LINE, Service, User, assert_clean_log, environment, running, wait_for
+from support.tokens import encode, signed
 
 
 def lines_with(service: Service, text: str) -> list[str]:

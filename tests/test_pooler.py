@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, connected, environment, new_database, running, wait_for
-from load import COUNT_TOGGLES, all_calls, summary, writers
-from servers import PgBouncer
 from sqlalchemy import make_url
+
+from support.load import COUNT_TOGGLES, all_calls, summary, writers
+from support.pgbouncer import PgBouncer
+from support.postgres import connected, new_database
+from support.service import PROJECT, environment, running, wait_for
 
 pytestmark = pytest.mark.pooler
 

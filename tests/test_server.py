@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Service, assert_clean_log, environment, running, wait_for
+
+from support.service import Service, assert_clean_log, environment, running, wait_for
 
 MEBIBYTE = 1024 * 1024
 HEAD = b"POST /api/someone/tasks HTTP/1.1\r\nHost: x\r\n"

@@ -3,13 +3,13 @@
 from typing import Annotated
 
 import pytest
-from conftest import User
 from fastapi import APIRouter, Cookie, Header, Request
 
 from auth import CurrentUser
 from database import AppDatabase
 from routes.task_route import TaskRoute
 from schemas import TaskCreate
+from support.service import User
 
 
 async def wants_a_header(

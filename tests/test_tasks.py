@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import ITEM_CALLS, Service, User, assert_error, connected
-from tokens import signed
+
+from support.postgres import connected
+from support.service import ITEM_CALLS, Service, User, assert_error
+from support.tokens import signed
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 TITLE_LENGTH = "Title must be between 1 and 200 characters"

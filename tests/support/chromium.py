@@ -12,8 +12,9 @@ from pathlib import Path
 import fasteners
 import httpx
 import pytest
-from conftest import PROJECT, Service, environment, running, wait_for
-from issuer import free_port
+
+from support.network import free_port
+from support.service import PROJECT, Service, environment, running, wait_for
 
 FRONTEND = PROJECT / "examples" / "frontend"
 NEXT = FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next"

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jose import jwk
-from tokens import encode
 
 import jwks
+from support.tokens import encode
 
 ISSUER = "https://app.example.com"
 USER_ID = "user_123"

@@ -2,20 +2,20 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
-from conftest import PROJECT, wait_for
-from tokens import SECRET
 
-FOLDER = Path(__file__).parent / "better_auth"
+from support.network import free_port
+from support.service import PROJECT, wait_for
+from support.tokens import SECRET
+
+FOLDER = PROJECT / "tests" / "better_auth"
 STOCK = "jwt()"
 SCRIPT = """
 import { betterAuth } from "better-auth";
@@ -42,12 +42,6 @@ def readme_script(way: str) -> str:
     assert block[1].count("// … database") == 1
     configured = re.sub(r"// … database.*", "...options,", block[1])
     return f'import {{ options, serve }} from "./server.mjs";\n{configured}\nserve(auth);'
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @dataclass

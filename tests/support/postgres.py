@@ -1,0 +1,84 @@
+"""PostgreSQL: databases of a test's own, and servers that a test may stop and freeze."""
+
+import os
+import signal
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+from sqlalchemy import make_url
+
+from embedded import EmbeddedPostgres
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Any]:
+    """Yield a cursor in autocommit mode."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+@contextmanager
+def new_database() -> Iterator[str]:
+    """Create an empty database whose sessions are far from UTC, and yield its URL."""
+    server_url = os.environ["TEST_DATABASE_URL"]
+    name = f"test_{uuid.uuid4().hex}"
+    with connected(server_url) as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        cursor.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Kathmandu'")
+    try:
+        url = make_url(server_url).set(database=name)
+        yield url.render_as_string(hide_password=False)
+    finally:
+        with connected(server_url) as cursor:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class FragileServer(EmbeddedPostgres):
+    """A server of the test's own."""
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        postmaster = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
+        return [postmaster, *postmaster.children(recursive=True)]
+
+    def end(self, how: signal.Signals) -> None:
+        """SIGINT: fast, connections are ended. SIGQUIT: immediate, as a crash."""
+        postmaster = self.processes[0]
+        postmaster.send_signal(how)
+        psutil.wait_procs([postmaster], timeout=60)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        processes = self.processes
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+
+@contextmanager
+def fragile_server(**configuration: str) -> Iterator[FragileServer]:
+    with tempfile.TemporaryDirectory(prefix="todo-backend-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        server = FragileServer(folder / "postgres", {"max_connections": "300", **configuration})
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
