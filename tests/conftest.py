@@ -2,18 +2,15 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
-from embedded import EmbeddedPostgres
-from support.postgres import new_database
+from support.postgres import fragile_server, new_database, passable_folder
 from support.service import PROJECT, Service, User, assert_clean_log, environment, running
-
-SERVER = pytest.StashKey[EmbeddedPostgres]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,20 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start one server for the whole run, unless the developer names one."""
     if hasattr(config, "workerinput") or os.environ.get("TEST_DATABASE_URL"):
         return
-    folder = Path(tempfile.mkdtemp(prefix="todo-backend-tests-"))
-    folder.chmod(0o711)
-    server = EmbeddedPostgres(folder / "postgres", {"fsync": "off", "max_connections": "300"})
-    config.stash[SERVER] = server
-    server.start()
-    os.environ["TEST_DATABASE_URL"] = server.url
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the server and delete its data."""
-    if server := config.stash.get(SERVER, None):
-        del os.environ["TEST_DATABASE_URL"]
-        server.stop()
-        shutil.rmtree(server.folder.parent)
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    os.environ["TEST_DATABASE_URL"] = stack.enter_context(fragile_server(fsync="off")).url
 
 
 @pytest.fixture(scope="session")
@@ -101,9 +87,10 @@ def sized(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone() -> Iterator[Path]:
     """The project as a fresh clone has it: without .env, database and environment."""
     ignored = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks", "node_modules")
-    shutil.copytree(PROJECT, tmp_path / "clone", ignore=ignored)
-    shutil.copy(PROJECT / ".env.example", tmp_path / "clone")
-    return tmp_path / "clone"
+    with passable_folder() as folder:
+        shutil.copytree(PROJECT, folder / "clone", ignore=ignored)
+        shutil.copy(PROJECT / ".env.example", folder / "clone")
+        yield folder / "clone"

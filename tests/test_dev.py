@@ -173,8 +173,8 @@ def test_a_process_number_used_again_does_not_stop_the_start(clone: Path) -> Non
 
 
 @pytest.mark.slow
-def test_two_clones_run_at_once(clone: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other clone, with spaces"
+def test_two_clones_run_at_once(clone: Path) -> None:
+    other = clone.parent / "other clone, with spaces"
     shutil.copytree(clone, other)
     with launched(clone) as first, launched(other) as second:
         assert first.create_task().status_code == 201

@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,19 @@ import psycopg2
 from sqlalchemy import make_url
 
 from embedded import EmbeddedPostgres
+from support.network import free_port
+
+
+@contextmanager
+def passable_folder() -> Iterator[Path]:
+    """Make a folder that the user whom PostgreSQL runs as may enter.
+
+    pytest's own are not: at each start it closes the one above all of them to other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="todo-backend-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
 
 
 @contextmanager
@@ -47,6 +60,10 @@ def new_database() -> Iterator[str]:
 class FragileServer(EmbeddedPostgres):
     """A server of the test's own."""
 
+    def __init__(self, folder: Path, configuration: Mapping[str, str] | None = None) -> None:
+        super().__init__(folder, configuration)
+        self.port = free_port()
+
     @property
     def processes(self) -> list[psutil.Process]:
         postmaster = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
@@ -73,9 +90,7 @@ class FragileServer(EmbeddedPostgres):
 
 @contextmanager
 def fragile_server(**configuration: str) -> Iterator[FragileServer]:
-    with tempfile.TemporaryDirectory(prefix="todo-backend-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
+    with passable_folder() as folder:
         server = FragileServer(folder / "postgres", {"max_connections": "300", **configuration})
         server.start()
         try:
