@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutinefunction
-from typing import Any
 
 import alembic.command
 import alembic.config
@@ -17,8 +17,8 @@ from fastapi.routing import APIRoute
 from sqlalchemy import create_engine, make_url
 
 from routes import health, tasks
-from support.postgres import connected, new_database
-from support.service import PROJECT, Service, User, environment, running, wait_for
+from support.postgres import connected, new_database, waiting_for_locks
+from support.service import PATIENCE, PROJECT, Service, User, environment, running, wait_for
 
 COLUMNS = [
     ("id", "integer", None, "NO", "nextval('tasks_id_seq'::regclass)"),
@@ -108,7 +108,7 @@ def test_alembics_own_command_reads_the_settings(empty_database_url: str) -> Non
         [sys.executable, "-m", "alembic", "upgrade", "head"],
         cwd=PROJECT,
         env=environment(empty_database_url),
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     assert_spec_schema(empty_database_url)
@@ -121,7 +121,7 @@ def test_a_row_inserted_by_hand_is_right(user: User, database_url: str) -> None:
         cursor.execute("INSERT INTO tasks (user_id, title) VALUES (%s, 'By hand')", [user.id])
     (task,) = user.list()
     created = datetime.fromisoformat(task["created_at"])
-    assert abs(datetime.now(UTC) - created) < timedelta(seconds=5)
+    assert abs(datetime.now(UTC) - created) < timedelta(minutes=5)
     assert task == {
         "id": task["id"],
         "user_id": user.id,
@@ -148,7 +148,7 @@ def test_timestamps_are_stored_in_utc(user: User, database_url: str) -> None:
 def test_four_workers_start_at_once_on_an_empty_database(empty_database_url: str) -> None:
     env = environment(empty_database_url, LOG_LEVEL="info")
     with running(env, "--workers", "4") as service:
-        wait_for(lambda: service.output().count("Application startup complete") == 4, 30)
+        wait_for(lambda: service.output().count("Application startup complete") == 4)
         output = service.output()
         assert output.count("Running upgrade") == 1
         assert "ERROR" not in output
@@ -163,24 +163,16 @@ def test_a_migration_waits_for_another_workers(empty_database_url: str) -> None:
     with connected(empty_database_url) as other, ThreadPoolExecutor(1) as thread:
         other.execute("BEGIN; SELECT pg_advisory_xact_lock(%s)", [0x746F646F])
         upgrade = thread.submit(run_alembic, empty_database_url, alembic.command.upgrade, "head")
-        wait_for(lambda: waits_for_an_advisory_lock(other))
+        wait_for(lambda: waiting_for_locks(other) == 1)
         assert not upgrade.done()
         other.execute("COMMIT")
         upgrade.result()
     assert_spec_schema(empty_database_url)
 
 
-def waits_for_an_advisory_lock(cursor: Any) -> bool:  # noqa: ANN401
-    cursor.execute(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-    return bool(cursor.fetchone() == (1,))
-
-
 def test_a_database_that_comes_later_gets_its_schema() -> None:
     server_url = os.environ["TEST_DATABASE_URL"]
-    url = make_url(server_url).set(database=f"test_late_{os.getpid()}")
+    url = make_url(server_url).set(database=f"test_late_{uuid.uuid4().hex}")
     with running(environment(url.render_as_string(hide_password=False))) as service:
         user = service.user()
         assert service.client.get("/health").status_code == 503
@@ -188,7 +180,7 @@ def test_a_database_that_comes_later_gets_its_schema() -> None:
         with connected(server_url) as cursor:
             cursor.execute(f"CREATE DATABASE {url.database}")
         try:
-            wait_for(lambda: user.call("GET").status_code == 200, 10)
+            wait_for(lambda: user.call("GET").status_code == 200)
             assert service.client.get("/health").status_code == 200
             service.stop()
         finally:

@@ -13,7 +13,7 @@ import pytest
 
 from support.load import COUNT_TOGGLES, all_calls, summary, writers
 from support.postgres import connected, new_database
-from support.service import User, environment, running
+from support.service import PATIENCE, User, environment, running
 
 pytestmark = pytest.mark.faults
 
@@ -66,7 +66,7 @@ class Asker:
         self.unanswered: list[str] = []
 
     def ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=40)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         headers = self.user.headers | {"Content-Type": "application/json"}
         while True:
             try:

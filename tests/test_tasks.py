@@ -41,7 +41,7 @@ def test_a_created_task_has_the_documented_body(user: User) -> None:
         "updated_at": task["created_at"],
     }
     assert type(task["id"]) is int
-    assert abs(moment(task["created_at"]) - before) < timedelta(seconds=5)
+    assert abs(moment(task["created_at"]) - before) < timedelta(minutes=5)
     assert list(task) == [
         *("id", "user_id", "title", "description", "completed", "created_at", "updated_at")
     ]
@@ -184,7 +184,7 @@ def test_a_toggle_goes_back_and_forth(user: User) -> None:
         assert response.status_code == 200
         assert toggled == task | {"completed": completed, "updated_at": toggled["updated_at"]}
         assert moment(toggled["updated_at"]) > moment(task["updated_at"])
-        assert abs(datetime.now(UTC) - moment(toggled["updated_at"])) < timedelta(seconds=5)
+        assert abs(datetime.now(UTC) - moment(toggled["updated_at"])) < timedelta(minutes=5)
 
 
 def test_a_deleted_task_is_gone(user: User) -> None:

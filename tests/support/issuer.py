@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from support.network import free_port
-from support.service import PROJECT, wait_for
+from support.service import PATIENCE, PROJECT, wait_for
 from support.tokens import SECRET
 
 FOLDER = PROJECT / "tests" / "better_auth"
@@ -79,7 +79,7 @@ class BetterAuth:
     def sign_up(self) -> Account:
         headers = {"Origin": self.origin}
         client = self.browsers.enter_context(
-            httpx.Client(base_url=self.url + self.base, headers=headers)
+            httpx.Client(base_url=self.url + self.base, headers=headers, timeout=PATIENCE)
         )
         email = f"{uuid.uuid4().hex}@example.com"
         body = {"email": email, "password": "a-password-of-30-characters-000", "name": "Ada"}
@@ -132,9 +132,9 @@ def better_auth(
             except httpx.TransportError:
                 return False
 
-        wait_for(answers, 30)
+        wait_for(answers)
         with ExitStack() as browsers:
             yield BetterAuth(url, base, origin or url, browsers)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE)

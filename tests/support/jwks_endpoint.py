@@ -30,7 +30,7 @@ def published(key: Ed25519PrivateKey = KEY, kid: str = KID) -> dict[str, Any]:
 
 def claims(**changes: Any) -> str:  # noqa: ANN401
     now = int(time.time())
-    defaults = {"sub": USER_ID, "iss": ISSUER, "aud": ISSUER, "iat": now, "exp": now + 600}
+    defaults = {"sub": USER_ID, "iss": ISSUER, "aud": ISSUER, "iat": now, "exp": now + 3600}
     return json.dumps(defaults | changes)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 
 from embedded import EmbeddedPostgres
 from support.network import free_port
+from support.service import PATIENCE
 
 
 @contextmanager
@@ -57,6 +58,15 @@ def new_database() -> Iterator[str]:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def waiting_for_locks(cursor: Any) -> int:  # noqa: ANN401  # psycopg2's
+    """Count the statements of the cursor's database that wait for a lock."""
+    cursor.execute(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+        " WHERE datname = current_database() AND NOT granted"
+    )
+    return int(cursor.fetchone()[0])
+
+
 class FragileServer(EmbeddedPostgres):
     """A server of the test's own."""
 
@@ -73,7 +83,7 @@ class FragileServer(EmbeddedPostgres):
         """SIGINT: fast, connections are ended. SIGQUIT: immediate, as a crash."""
         postmaster = self.processes[0]
         postmaster.send_signal(how)
-        psutil.wait_procs([postmaster], timeout=60)
+        postmaster.wait(timeout=PATIENCE)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

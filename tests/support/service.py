@@ -35,6 +35,8 @@ ITEM_CALLS: list[tuple[str, str, Any]] = [
     ("DELETE", "", None),
     ("PATCH", "/complete", None),
 ]
+PATIENCE = 120.0
+"""Seconds that a test waits for what takes one or two, as a busy machine may be that late."""
 UNLIMITED = httpx.Limits(max_connections=None)
 
 
@@ -50,6 +52,7 @@ def environment(database_url: str, **variables: str) -> dict[str, str]:
         "PORT": "8000",
         "DB_POOL_SIZE": "5",
         "DB_MAX_OVERFLOW": "0",
+        "DB_TIMEOUT": "60",
         **variables,
     }
 
@@ -79,7 +82,7 @@ class Service:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE)
 
 
 @contextmanager
@@ -101,19 +104,27 @@ def running(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=url, timeout=30, limits=UNLIMITED) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE, limits=UNLIMITED) as client:
             service = Service(process, log, url, client)
-            wait_for(service.answers, 30)
+            wait_for(service.answers)
             yield service
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE)
         log.unlink()
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 10) -> Any:  # noqa: ANN401
+def patient(*limits: str) -> tuple[str, str]:
+    """Return the program `main.py`, but with limits of time that a test cannot reach."""
+    raised = "".join(
+        f"import {limit.partition('.')[0]}\n{limit} = {PATIENCE}\n" for limit in limits
+    )
+    return "-c", f"{raised}import runpy\nrunpy.run_path('main.py', run_name='__main__')"
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:  # noqa: ANN401
     """Return the condition's value as soon as it is true."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
