@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import LINE, PROJECT, environment
 from psycopg2.extensions import parse_dsn
 from pydantic import ValidationError
-from tokens import SECRET
 from uvicorn.config import STARTUP_FAILURE
 
 from config import ConfigurationError, Settings, load_settings
+from support.service import LINE, PATIENCE, PROJECT, environment
+from support.tokens import SECRET
 
 URL = "postgresql://user:password-canary@host:5432/name"
 LONG = "canary" * 6
@@ -41,7 +41,14 @@ def test_every_setting_is_in_the_example_file() -> None:
 
 
 def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ENVIRONMENT", "LOG_LEVEL", "PORT", "DB_POOL_SIZE", "DB_MAX_OVERFLOW"):
+    for name in (
+        "ENVIRONMENT",
+        "LOG_LEVEL",
+        "PORT",
+        "DB_POOL_SIZE",
+        "DB_MAX_OVERFLOW",
+        "DB_TIMEOUT",
+    ):
         monkeypatch.delenv(name)
     settings = load_settings()
     assert (settings.environment, settings.log_level, settings.port) == (
@@ -49,7 +56,7 @@ def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "info",
         8000,
     )
-    assert (settings.db_pool_size, settings.db_max_overflow) == (10, 0)
+    assert (settings.db_pool_size, settings.db_max_overflow, settings.db_timeout) == (10, 0, 10)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +277,7 @@ def test_the_service_ends_at_once_with_one_line(program: tuple[str, ...], clone:
         env=env,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode == STARTUP_FAILURE
@@ -313,7 +320,7 @@ def test_several_workers_end_too(clone: Path) -> None:
         env=environment(URL, PORT="none"),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert "Configuration error: PORT is not valid" in ended.stderr

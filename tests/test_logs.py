@@ -6,10 +6,19 @@ import socket
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import LINE, Service, User, assert_clean_log, environment, running, wait_for
-from tokens import encode, signed
 
 from logs import LineFormatter
+from support.service import (
+    LINE,
+    PATIENCE,
+    Service,
+    User,
+    assert_clean_log,
+    environment,
+    running,
+    wait_for,
+)
+from support.tokens import encode, signed
 
 
 def lines_with(service: Service, text: str) -> list[str]:
@@ -113,7 +122,7 @@ def test_nothing_that_a_client_sends_forges_a_line(service: Service) -> None:
     line = request_line(service, response.headers["x-request-id"])
     assert fields(line)[2] == "-"
     address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
         connection.sendall(f"GET /[x]]\x7f HTTP/1.1\r\nHost: x\r\n\r\n{forged}\r\n".encode())
         connection.recv(1000)
     assert forged not in service.output()
