@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,17 +11,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 
-from benchmarks.data import Database, Owner, Postgres
-from benchmarks.operations import SECRET, Operation, Request, requests
+from benchmarks.data import WRITERS, Database, Owner
+from benchmarks.operations import OPERATIONS, SECRET, Operation, Request, token
 
 PROJECT = Path(__file__).parent.parent
 LUA = Path(__file__).parent / "requests.lua"
@@ -28,14 +31,17 @@ FASTIFY = Path(__file__).parent / "fastify"
 PROGRAMS: dict[str, list[str]] = {
     "service": [sys.executable, "main.py"],
     # Without uvicorn's own log, which would be a second line for each request.
-    "baseline": [
-        *(sys.executable, "-m", "uvicorn", "--no-access-log", "benchmarks.baseline:app"),
-    ],
+    "baseline": [sys.executable, *["-m", "uvicorn", "--no-access-log", "benchmarks.baseline:app"]],
+    "fastify": ["node", str(FASTIFY / "server.mjs")],
 }
+REPEATED = 4000
+"""How many different requests an operation has; they are sent over and over."""
+SENT_ONCE = 10_000
+"""Where none may be sent twice, how many there are for each second: more than any app answers."""
+CONDITIONAL = 200
+"""Where each needs an ETag first."""
 START_TIMEOUT = 60
 ANSWER_TIMEOUT = 5
-
-T = TypeVar("T")
 
 
 def prepare() -> None:
@@ -49,13 +55,14 @@ def prepare() -> None:
 class Load:
     """What wrk counted in a run, and the CPU time of each request."""
 
-    requests: int
     requests_per_second: float
+    app_cpu_us: float
+    database_cpu_us: float
     p50_ms: float
     p99_ms: float
     failed: int
-    app_cpu_us: float
-    database_cpu_us: float
+    hung: bool
+    """Whether it did not respond five seconds later either."""
 
 
 @dataclass
@@ -63,10 +70,11 @@ class App:
     """One of the programs, run as an operator would."""
 
     name: str
-    database_url: str
-    workers: int = 1
+    database: Database
     program: str = "service"
+    workers: int = 1
     folder: Path = PROJECT
+    owners: Sequence[Owner] = ()
     process: psutil.Popen = field(init=False)
     port: int = field(init=False)
 
@@ -76,7 +84,7 @@ class App:
             self.port = probe.getsockname()[1]
         environment = {
             "PATH": os.environ["PATH"],
-            "DATABASE_URL": self.database_url,
+            "DATABASE_URL": self.database.url,
             "BETTER_AUTH_SECRET": SECRET,
             "ALLOWED_ORIGINS": "http://localhost:3000",
             "LOG_LEVEL": "info",
@@ -120,8 +128,40 @@ class App:
         finally:
             connection.close()
 
-    def settles(self, request: Request) -> bool:
+    def requests(self, operation: Operation, seconds: int = 1, seed: int = 0) -> Iterator[Request]:
+        """Make the requests of a run of so many seconds; the same seed makes the same ones."""
+        chance = random.Random(seed)
+        once = operation.has("{unique}") or operation.has("{deletable}")
+        number = SENT_ONCE * seconds if once else REPEATED
+        users = WRITERS if operation.method == "POST" else self.owners or self.database.readers
+        deletable: Sequence[int] = range(number)
+        if operation.has("{deletable}"):
+            deletable, users = self.database.deletable(number), WRITERS[:1]
+        body = json.dumps(operation.body).encode() if operation.body else b""
+        for turn in range(CONDITIONAL if operation.has("{etag}") else number):
+            owner = chance.choice(users)
+            task = owner.first + owner.step * chance.randrange(owner.count or 1)
+            known = {"id": task, "deletable": deletable[turn], "unique": uuid.uuid4()}
+            path = f"/api/{owner.user_id}/tasks" + operation.path.format(**known)
+            common = {"Authorization": f"Bearer {token(owner.user_id)}"}
+            if body:
+                common["Content-Type"] = "application/json"
+            if operation.has("{etag}"):
+                known["etag"] = self.send(Request("GET", path, common))[1]
+            special = {name: text.format(**known) for name, text in operation.headers.items()}
+            yield Request(operation.method, path, common | special, body)
+
+    def check(self, operation: Operation) -> bytes:
+        """Return the body of the operation's response; end unless the status is as expected."""
+        request = next(self.requests(operation))
+        status, _, body = self.send(request)
+        if status != operation.status:
+            sys.exit(f"{self.name}, {operation.name}: {status} instead of {operation.status}")
+        return body
+
+    def settles(self) -> bool:
         """Wait until what was asked before is done; tell whether it responds then."""
+        request = next(self.requests(OPERATIONS["get"]))
         if not self.send(request)[0]:
             return False
         before, now = -1.0, cpu_seconds(self.process)
@@ -130,53 +170,35 @@ class App:
             before, now = now, cpu_seconds(self.process)
         return True
 
-    def check(self, operation: Operation, database: Database) -> bytes:
-        """Return the body of the operation's response; end unless the status is as expected."""
-        request = next(requests(operation, database, self.etag))
-        status, _, body = self.send(request)
-        if status != operation.status:
-            sys.exit(f"{self.name}, {operation.name}: {status} instead of {operation.status}")
-        return body
-
-    def etag(self, request: Request) -> str:
-        """Return the ETag of the response."""
-        return self.send(request)[1]
-
-    def drive(  # noqa: PLR0913  # what a measurement is made of
-        self,
-        operation: Operation,
-        database: Database,
-        *,
-        connections: int,
-        seconds: int,
-        seed: int = 0,
-        owners: Sequence[Owner] = (),
-    ) -> Load:
+    def drive(self, operation: Operation, connections: int, seconds: int, seed: int = 0) -> Load:
         """Run wrk; every status above 399 and every broken connection counts as failed."""
         options = [f"-c{connections}", f"-d{seconds}s", "-t1", "--timeout=10s", f"--script={LUA}"]
-        made = requests(operation, database, self.etag, owners=owners, seconds=seconds, seed=seed)
+        made = self.requests(operation, seconds, seed)
+        first = int((self.database.server.data / "postmaster.pid").read_text().split()[0])
+        watched = self.process, psutil.Process(first)
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"\x1e".join(request.raw() for request in made))
             file.flush()
-            before = cpu_seconds(self.process), cpu_seconds(postmaster(database.server))
+            before = [cpu_seconds(process) for process in watched]
             output = subprocess.run(
                 ["wrk", *options, f"http://127.0.0.1:{self.port}", "--", file.name],
                 check=True,
-                capture_output=True,
-                text=True,
-                timeout=seconds + START_TIMEOUT,
+                stdout=subprocess.PIPE,
             ).stdout
-            after = cpu_seconds(self.process), cpu_seconds(postmaster(database.server))
+            after = [cpu_seconds(process) for process in watched]
         counted = json.loads(output.splitlines()[-1])
         number = counted["requests"]
-        cpu = ((b - a) * 1e6 / max(1, number) for a, b in zip(before, after, strict=True))
+        app, postgresql = (
+            (b - a) * 1e6 / max(1, number) for a, b in zip(before, after, strict=True)
+        )
         return Load(
-            number,
-            number * 1e6 / counted["microseconds"],
-            counted["p50"] / 1000,
-            counted["p99"] / 1000,
-            counted["failed"],
-            *cpu,
+            requests_per_second=number * 1e6 / counted["microseconds"],
+            app_cpu_us=app,
+            database_cpu_us=postgresql,
+            p50_ms=counted["p50"] / 1000,
+            p99_ms=counted["p99"] / 1000,
+            failed=counted["failed"],
+            hung=not number or not self.settles(),
         )
 
 
@@ -190,9 +212,9 @@ def running(app: App) -> Iterator[App]:
         app.stop()
 
 
-def migrate(url: str, folder: Path = PROJECT) -> None:
+def migrate(database: Database, folder: Path = PROJECT) -> None:
     """Let the service of a folder make its tables."""
-    with running(App("service", url, folder=folder)):
+    with running(App("service", database, folder=folder)):
         pass
 
 
@@ -213,12 +235,30 @@ def cpu_seconds(process: psutil.Process) -> float:
     return total
 
 
-def postmaster(server: Postgres) -> psutil.Process:
-    """Return PostgreSQL's first process."""
-    return psutil.Process(int((server.data / "postmaster.pid").read_text().split()[0]))
+Loads = dict[tuple[str, str], list[Load]]
+"""By operation and app."""
 
 
-def in_turn(candidates: Sequence[T], number: int) -> Sequence[T]:
-    """Return all, in each round another one first, so that no one always follows the same."""
-    first = number % len(candidates)
-    return [*candidates[first:], *candidates[:first]]
+def measure(
+    apps: Sequence[App], operations: Sequence[Operation], connections: int, options: Namespace
+) -> Loads:
+    """Let the apps take turns with each operation, after a round to warm up."""
+    loads: Loads = {}
+    for number in range(0 if options.smoke else -1, options.rounds):
+        # In each round another app is first, so that none always follows the same.
+        turn = number % len(apps)
+        for operation, app in product(operations, [*apps[turn:], *apps[:turn]]):
+            own = loads.setdefault((operation.name, app.name), [])
+            if (operation.service_only and app.program != "service") or (own and own[-1].hung):
+                continue
+            app.check(operation)
+            load = app.drive(operation, connections, options.seconds, number)
+            if number >= 0:
+                own.append(load)
+            if load.hung:
+                app.stop()
+                app.start()
+            if (load.failed or load.hung) and app.program != "baseline":
+                sys.exit(f"No result: {app.name}, {operation.name}: {load.failed} failed")
+        print(f"{connections} connections: round {number + 1}", file=sys.stderr)
+    return {key: own for key, own in loads.items() if own}

@@ -6,29 +6,22 @@ each on one PostgreSQL. CPU time is the figure to trust, as requests per second 
 the machine does. Where the quartiles lie on both sides of 1, nothing was shown.
 """
 
-import argparse
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
-from benchmarks.apps import PROJECT, App, Load, in_turn, migrate, prepare, running
+from benchmarks.apps import PROJECT, App, measure, migrate, prepare, running
 from benchmarks.data import filled_database, postgres
-from benchmarks.operations import Operation, chosen
-from benchmarks.results import short, table
+from benchmarks.operations import chosen
+from benchmarks.results import FIGURES, options_parser, short, table, write
 
 ROWS = 100_000
-FIGURES = {
-    "app_cpu_us": "CPU µs",
-    "database_cpu_us": "database CPU µs",
-    "requests_per_second": "requests/s",
-    "p50_ms": "p50 ms",
-    "p99_ms": "p99 ms",
-}
+EXPLANATION = "{rounds} rounds of {seconds} s, {connections} connections.\n"
 
 
 @contextmanager
@@ -52,64 +45,35 @@ def _git(*arguments: str) -> None:
 
 def main() -> None:
     """Measure both, and print medians and ratios."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = options_parser(__doc__, rounds=12, seconds=1)
     parser.add_argument("--against", required=True, metavar="REVISION", help="compared with")
     parser.add_argument("--this", metavar="REVISION", help="by default the files as they are here")
     parser.add_argument("--only", type=chosen, default="get,list,create,toggle")
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=12, help="at least 2; more if noisy")
-    parser.add_argument("--seconds", type=int, default=1, help="of each run")
     options = parser.parse_args()
+    options.rounds = 2 if options.smoke else options.rounds
     prepare()
-    loads: dict[tuple[str, str], list[Load]] = {}
     with ExitStack() as stack:
         server = stack.enter_context(postgres())
-        subjects = []
+        apps = []
         for name, revision in (("against", options.against), ("this", options.this)):
             folder = stack.enter_context(checked_out(revision))
             make = partial(migrate, folder=folder)
             database = stack.enter_context(filled_database(server, name, ROWS, make))
-            app = stack.enter_context(running(App(name, database.url, folder=folder)))
-            subjects.append((app, database))
-        # The first round is the warm-up.
-        for number in range(-1, options.rounds):
-            for operation in options.only:
-                for app, database in in_turn(subjects, number):
-                    app.check(operation, database)
-                    load = app.drive(
-                        operation,
-                        database,
-                        connections=options.connections,
-                        seconds=options.seconds,
-                        seed=number,
-                    )
-                    if load.failed or not load.requests:
-                        sys.exit(f"{app.name}, {operation.name}: {load.failed} requests failed")
-                    if number >= 0:
-                        loads.setdefault((operation.name, app.name), []).append(load)
-            print(f"Round {number + 1} of {options.rounds}", file=sys.stderr)
-    print(f"`{options.this or 'here'}` against `{options.against}`: medians;")
-    print(f"{options.rounds} rounds of {options.seconds} s, {options.connections} connections.\n")
-    print(
-        table(
-            ["", "", "against", "this", "this / against", "quartiles"],
-            list(_rows(options.only, loads)),
+            apps.append(stack.enter_context(running(App(name, database, folder=folder))))
+        loads = measure(apps, options.only, options.connections, options)
+    rows = []
+    for operation, (figure, label) in product(options.only, FIGURES.items()):
+        old, new = (
+            [getattr(load, figure) for load in loads[operation.name, app.name]] for app in apps
         )
-    )
-
-
-def _rows(
-    operations: list[Operation], loads: dict[tuple[str, str], list[Load]]
-) -> Iterator[list[object]]:
-    for operation in operations:
-        for figure, label in FIGURES.items():
-            old, new = (
-                [getattr(load, figure) for load in loads[operation.name, name]]
-                for name in ("against", "this")
-            )
-            ratios = [b / a for a, b in zip(old, new, strict=True) if a]
-            low, middle, high = map(short, quantiles(ratios))
-            yield [operation.name, label, median(old), median(new), middle, f"{low} to {high}"]
+        ratios = [b / a for a, b in zip(old, new, strict=True) if a]
+        low, middle, high = map(short, quantiles(ratios))
+        rows.append([operation.name, label, median(old), median(new), middle, f"{low} to {high}"])
+    title = f"`{options.this or 'here'}` against `{options.against}`: medians, {EXPLANATION}"
+    header = ["", "", "against", "this", "this / against", "quartiles"]
+    parts = [title.format(**vars(options)), table(header, rows)]
+    write(options.output, "compare", parts)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812  # a class
 
-from embedded import EmbeddedPostgres as Postgres
+from dev_postgres import EmbeddedPostgres as Postgres
 
 __all__ = ["Postgres"]
 # All else, fsync and synchronous_commit above all, is PostgreSQL's default.
@@ -50,7 +50,6 @@ class Database:
     """A database with a filled table."""
 
     server: Postgres
-    name: str
     url: str
     readers: list[Owner]
     cursor: Cursor
@@ -98,7 +97,7 @@ def filled_database(
     server: Postgres,
     name: str,
     rows: int,
-    migrate: Callable[[str], None],
+    migrate: Callable[["Database"], None],
     owners: Sequence[Owner] = (),
 ) -> Iterator[Database]:
     """Make a database with so many tasks, a hundred for each user but for the owners."""
@@ -108,13 +107,14 @@ def filled_database(
     url = server.url.removesuffix("postgres") + name
     with connected(server.url) as cursor:
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-    migrate(url)
+    users = rows // TASKS_PER_USER
+    some = range(1, users + 1, max(1, users // MAX_READERS))
+    readers = [Owner(f"bench_{user}", user, users, TASKS_PER_USER) for user in some]
     with connected(url) as cursor:
+        database = Database(server, url, readers, cursor)
+        migrate(database)
         _fill(cursor, rows, owners)
-        users = rows // TASKS_PER_USER
-        some = range(1, users + 1, max(1, users // MAX_READERS))
-        readers = [Owner(f"bench_{user}", user, users, TASKS_PER_USER) for user in some]
-        yield Database(server, name, url, readers, cursor)
+        yield database
 
 
 def _fill(cursor: Cursor, rows: int, owners: Sequence[Owner]) -> None:

@@ -1,32 +1,21 @@
-"""What the measurements ask: one table of operations, and the requests made from it."""
+"""What the measurements ask: a table of operations."""
 
-import json
-import random
 import time
-import uuid
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
 from jose import jwt
 
-from benchmarks.data import WRITERS, Database, Owner
-
 SECRET = "only-for-benchmarks-0123456789-abcdefghijkl"
-REPEATED = 4000
-"""How many different requests an operation has; they are sent over and over."""
-SENT_ONCE = 10_000
-"""Where none may be sent twice, how many there are for each second: more than any app answers."""
-CONDITIONAL = 200
-"""Where each needs an ETag first."""
 CREATE = {"title": "Buy groceries for the week", "description": "Milk, bread and eggs"}
 UPDATE = {"title": "Buy groceries for the next week", "completed": True}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A request to a user's tasks. Path and headers may hold what `requests` fills in.
+    """A request to a user's tasks. Path and headers may hold what `App.requests` fills in.
 
     `{id}` is one of the user's tasks, `{deletable}` one made to be deleted, `{unique}` a text never
     sent before, `{etag}` what a GET of the same path has as its ETag.
@@ -38,7 +27,7 @@ class Operation:
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
-    services_only: bool = False
+    service_only: bool = False
     """Whether the baseline and the peer do not have it."""
 
     def has(self, placeholder: str) -> bool:
@@ -53,7 +42,7 @@ class Request:
     method: str
     path: str
     headers: dict[str, str]
-    body: bytes
+    body: bytes = b""
 
     def raw(self) -> bytes:
         """Return what is sent."""
@@ -74,43 +63,6 @@ OPERATIONS = {
         Operation("delete", "DELETE", "/{deletable}", status=204),
     )
 }
-
-
-def requests(  # noqa: PLR0913  # what a run is made of
-    operation: Operation,
-    database: Database,
-    etag: Callable[[Request], str],
-    *,
-    owners: Sequence[Owner] = (),
-    seconds: int = 1,
-    seed: int = 0,
-) -> Iterator[Request]:
-    """Make the requests of a run of so many seconds; the same seed makes the same ones."""
-    chance = random.Random(seed)
-    number = SENT_ONCE * seconds if operation.has("{unique}") else REPEATED
-    if operation.has("{etag}"):
-        number = CONDITIONAL
-    users: Sequence[Owner] = WRITERS if operation.method == "POST" else owners or database.readers
-    deletable: Sequence[int] = ()
-    if operation.has("{deletable}"):
-        deletable, users = database.deletable(SENT_ONCE * seconds), WRITERS[:1]
-        number = len(deletable)
-    body = json.dumps(operation.body).encode() if operation.body else b""
-    for turn in range(number):
-        owner = chance.choice(users)
-        known = {
-            "id": owner.first + owner.step * chance.randrange(owner.count or 1),
-            "deletable": deletable[turn] if deletable else "",
-            "unique": uuid.uuid4(),
-        }
-        path = f"/api/{owner.user_id}/tasks" + operation.path.format(**known)
-        common = {"Authorization": f"Bearer {token(owner.user_id)}"}
-        if body:
-            common["Content-Type"] = "application/json"
-        if operation.has("{etag}"):
-            known["etag"] = etag(Request("GET", path, common, b""))
-        special = {name: text.format(**known) for name, text in operation.headers.items()}
-        yield Request(operation.method, path, common | special, body)
 
 
 @cache
