@@ -150,21 +150,21 @@ class _Server(uvicorn.Server):
     """Uvicorn's server, which takes every connection that the kernel has accepted, then closes."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._queues = [listener.dup() for listener in sockets or []]
         try:
             await super().startup(sockets)
-            for listener in sockets or []:
-                listener.listen(self.config.backlog)  # again, as uvloop ignores the error
+            for queue in self._queues:
+                queue.listen(self.config.backlog)  # again: uvloop ignores an error, and closes
         except OSError as exc:  # another process has begun to listen since the port was bound
             logger.critical("The port cannot be used: %s", exc.strerror)
             await self.lifespan.shutdown()
             sys.exit(STARTUP_FAILURE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        queues = [listener.dup() for listener in sockets or []]
         for server in self.servers:
             server.close()
         waiting = []
-        for queue in queues:
+        for queue in self._queues:
             with queue:
                 waiting += _accept_all(queue)
         loop = asyncio.get_running_loop()
