@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 import fasteners
 import psutil
 
-from embedded import START_TIMEOUT, EmbeddedPostgres, SetupError, wait_until_it_answers
+from dev_postgres import START_TIMEOUT, EmbeddedPostgres, SetupError, wait_until_it_answers
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

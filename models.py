@@ -1,4 +1,4 @@
-"""The tasks table."""
+"""The `tasks` table."""
 
 from datetime import datetime
 

@@ -1,17 +1,18 @@
-"""What the OpenAPI document says of answers, so that generated clients and readers are right."""
+"""What the OpenAPI document says of responses, so that generated clients and readers are right."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import Example
 from fastapi.routing import APIRoute
 
 from errors import (
     ApiError,
-    NotTaskOwner,
+    Causes,
     PayloadTooLarge,
     ServerError,
-    TaskNotFound,
     Unauthorized,
     UserMismatch,
     ValidationFailed,
@@ -58,13 +59,7 @@ CHANGES: dict[str, Any] = {"title": "Complete project documentation ASAP", "comp
 CHANGED_TASK = {**TASK, **CHANGES, "updated_at": "2026-01-09T11:30:00Z"}
 TOGGLED_TASK = {**TASK, "completed": True, "updated_at": "2026-01-09T12:00:00Z"}
 
-ALWAYS = [Unauthorized(), UserMismatch(), ServerError()]
-BAD_QUERY = [ValidationFailed("Status must be all, pending or completed")]
-BAD_BODY = [
-    ValidationFailed("Title must be between 1 and 200 characters"),
-    PayloadTooLarge(),
-]
-ONE_TASK = [ValidationFailed("Task id must be a whole number"), TaskNotFound(999), NotTaskOwner()]
+ALWAYS = (Unauthorized(), UserMismatch(), ServerError())
 
 NEW_TASK_EXAMPLE: dict[str, Example] = {"new task": {"value": NEW_TASK}}
 CHANGES_EXAMPLE: dict[str, Example] = {"changes": {"value": CHANGES}}
@@ -77,12 +72,15 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def answers(status: int, example: object, *errors: ApiError) -> Responses:
-    """Document an operation's success with an example, and its errors besides those of all."""
-    responses: Responses = {}
-    if example is not None:
-        responses[status] = {"content": {"application/json": {"example": example}}}
-    for error in sorted((*errors, *ALWAYS), key=lambda error: error.status):
+def example(value: object) -> dict[str, Any]:
+    """Document a response by an example."""
+    return {"content": {"application/json": {"example": value}}}
+
+
+def with_errors(documented: Responses | None, declared: Dependant) -> Responses:
+    """Add the errors that an endpoint's parameters can cause, and those that each request can."""
+    responses: Responses = {**(documented or {})}
+    for error in sorted((*_errors(declared), *ALWAYS), key=lambda error: error.status):
         summary = (type(error).__doc__ or "").partition("\n")[0]
         response = responses.setdefault(error.status.value, _error_response(error))
         if summary not in response["description"]:
@@ -91,6 +89,16 @@ def answers(status: int, example: object, *errors: ApiError) -> Responses:
             "value": {"detail": error.detail, "code": error.code}
         }
     return responses
+
+
+def _errors(declared: Dependant) -> Iterator[ApiError]:
+    """Yield what the parameters' types say with `Causes`; each can at least be invalid."""
+    fields = [*declared.path_params, *declared.query_params, *declared.body_params]
+    for field in fields:
+        causes = [each for each in field.field_info.metadata if isinstance(each, Causes)]
+        yield from causes[0].errors if causes else [ValidationFailed(f"{field.name} is not valid")]
+    if declared.body_params:
+        yield PayloadTooLarge()
 
 
 def _error_response(error: ApiError) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
+from errors import Causes, NotTaskOwner, TaskNotFound, ValidationFailed
 from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
@@ -29,6 +30,7 @@ BLANK = (
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d159"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+MAX_DIGITS = 4000
 VISIBLE = re.compile(f"[^{BLANK}]")
 STORABLE_PATTERN = r"^[^\u0000]*$"
 TITLE_PATTERN = rf"^[^\u0000]*[^{BLANK}][^\u0000]*$"
@@ -72,10 +74,11 @@ def _description(text: str) -> str:
 
 def _decimal_digits(text: str) -> int:
     # int() alone would also take "+1", " 1", "1_0" and digits of other scripts, and refuses
-    # more than 4300 digits; a number that long is outside any column's range anyway.
-    if not re.fullmatch("-?[0-9]+", text):
+    # more than 4300 digits. What does not fit a column stays so when it is cut.
+    number = re.fullmatch("(-?)0*([0-9]+)", text)
+    if not number:
         raise PydanticCustomError("not_decimal", "must be a whole number")
-    return int(text[:4000])
+    return int(number[1] + number[2][:MAX_DIGITS])
 
 
 Title = Annotated[
@@ -100,7 +103,10 @@ Description = Annotated[
     ),
 ]
 TaskId = Annotated[
-    int, BeforeValidator(_decimal_digits), Path(description="The task's id.", examples=[1])
+    int,
+    BeforeValidator(_decimal_digits),
+    Path(description="The task's id.", examples=[1]),
+    Causes(ValidationFailed("Task id must be a whole number"), TaskNotFound(999), NotTaskOwner()),
 ]
 
 

@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query
 
 import openapi
-import queries
 from auth import CurrentUser
-from database import AppDatabase
-from queries import TaskRow
-from routes.task_route import TaskRoute
+from database import DbSession
+from endpoint import OwnerRoute
+from errors import Causes, ValidationFailed
+from openapi import example
+from queries import DELETE, GET, TOGGLE, TaskRow, all_tasks, new_task, one_task, update_of
 from schemas import (
     TaskCreate,
     TaskId,
@@ -24,28 +25,33 @@ from schemas import (
 router = APIRouter(
     prefix="/api/{user_id}/tasks",
     tags=["tasks"],
-    route_class=TaskRoute,
+    route_class=OwnerRoute,
     generate_unique_id_function=openapi.operation_id,
 )
+
+BAD_TITLE = Causes(ValidationFailed("Title must be between 1 and 200 characters"))
+BAD_STATUS = Causes(ValidationFailed("Status must be all, pending or completed"))
+BAD_SORT = Causes(ValidationFailed("Sort must be created or title"))
 
 
 @router.get(
     "",
     response_model=TaskListResponse,
     response_description="The tasks, and their number",
-    responses=openapi.answers(200, openapi.TASK_LIST, *openapi.BAD_QUERY),
+    responses={200: example(openapi.TASK_LIST)},
 )
-async def list_tasks(
+def list_tasks(
+    session: DbSession,
     user_id: CurrentUser,
-    database: AppDatabase,
-    status: Annotated[TaskStatus, Query(description="Which tasks.")] = TaskStatus.ALL,
+    status: Annotated[TaskStatus, Query(description="Which tasks."), BAD_STATUS] = TaskStatus.ALL,
     sort: Annotated[
         TaskSort,
         Query(description="`created`: newest first. `title`: alphabetical, whatever the case."),
+        BAD_SORT,
     ] = TaskSort.CREATED,
 ) -> dict[str, object]:
     """List your tasks, all of them unless you filter by status."""
-    tasks = await database.run(queries.list_tasks, user_id, status, sort)
+    tasks = all_tasks(session, user_id, status, sort)
     return {"tasks": tasks, "count": len(tasks)}
 
 
@@ -54,64 +60,64 @@ async def list_tasks(
     response_model=TaskResponse,
     status_code=HTTPStatus.CREATED,
     response_description="The task",
-    responses=openapi.answers(201, openapi.CREATED_TASK, *openapi.BAD_BODY),
+    responses={201: example(openapi.CREATED_TASK)},
 )
-async def create_task(
+def create_task(
+    session: DbSession,
     user_id: CurrentUser,
-    database: AppDatabase,
-    body: Annotated[TaskCreate, Body(openapi_examples=openapi.NEW_TASK_EXAMPLE)],
+    body: Annotated[TaskCreate, Body(openapi_examples=openapi.NEW_TASK_EXAMPLE), BAD_TITLE],
 ) -> TaskRow:
     """Create a task. It starts as not completed."""
-    return await database.run(queries.create_task, user_id, body)
+    return new_task(session, user_id, body.title, body.description)
 
 
 @router.get(
     "/{task_id}",
     response_model=TaskResponse,
     response_description="The task",
-    responses=openapi.answers(200, openapi.TASK, *openapi.ONE_TASK),
+    responses={200: example(openapi.TASK)},
 )
-async def get_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> TaskRow:
+def get_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> TaskRow:
     """Get one of your tasks."""
-    return await database.run(queries.get_task, user_id, task_id)
+    return one_task(session, GET, user_id, task_id)
 
 
 @router.put(
     "/{task_id}",
     response_model=TaskResponse,
     response_description="The task as it is now",
-    responses=openapi.answers(200, openapi.CHANGED_TASK, *openapi.BAD_BODY, *openapi.ONE_TASK),
+    responses={200: example(openapi.CHANGED_TASK)},
 )
-async def update_task(
+def update_task(
+    session: DbSession,
     user_id: CurrentUser,
-    database: AppDatabase,
     task_id: TaskId,
-    body: Annotated[TaskUpdate, Body(openapi_examples=openapi.CHANGES_EXAMPLE)],
+    body: Annotated[TaskUpdate, Body(openapi_examples=openapi.CHANGES_EXAMPLE), BAD_TITLE],
 ) -> TaskRow:
     """Change the fields that you send; the others stay.
 
     `null` clears the description. `{}` changes nothing, `updated_at` included.
     """
-    return await database.run(queries.update_task, user_id, task_id, body)
+    changes = body.changes()
+    return one_task(session, update_of(*changes), user_id, task_id, **changes)
 
 
 @router.delete(
     "/{task_id}",
     status_code=HTTPStatus.NO_CONTENT,
     response_description="The task is deleted",
-    responses=openapi.answers(204, None, *openapi.ONE_TASK),
 )
-async def delete_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> None:
+def delete_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> None:
     """Delete one of your tasks for good."""
-    await database.run(queries.delete_task, user_id, task_id)
+    one_task(session, DELETE, user_id, task_id)
 
 
 @router.patch(
     "/{task_id}/complete",
     response_model=TaskResponse,
     response_description="The task as it is now",
-    responses=openapi.answers(200, openapi.TOGGLED_TASK, *openapi.ONE_TASK),
+    responses={200: example(openapi.TOGGLED_TASK)},
 )
-async def toggle_task(user_id: CurrentUser, database: AppDatabase, task_id: TaskId) -> TaskRow:
+def toggle_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> TaskRow:
     """Toggle a task between completed and not completed."""
-    return await database.run(queries.toggle_task, user_id, task_id)
+    return one_task(session, TOGGLE, user_id, task_id)

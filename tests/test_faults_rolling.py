@@ -9,8 +9,10 @@ from threading import Event
 
 import httpx
 import pytest
-from conftest import User, connected, environment
-from haproxy import HAProxy, behind_haproxy
+
+from support.haproxy import HAProxy, behind_haproxy
+from support.postgres import connected
+from support.service import User, environment
 
 pytestmark = pytest.mark.faults
 

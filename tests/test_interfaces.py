@@ -6,15 +6,11 @@ import sys
 
 import httpx
 import pytest
-from conftest import PROJECT, environment, running
 from uvicorn.config import STARTUP_FAILURE
 
 from server import bind
-
-
-def free_port() -> int:
-    with socket.create_server(("", 0)) as probe:
-        return int(probe.getsockname()[1])
+from support.network import free_port
+from support.service import PATIENCE, PROJECT, environment, running
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
@@ -23,7 +19,7 @@ def test_ipv4_and_ipv6_are_served(database_url: str, workers: str) -> None:
     with running(env, program=("main.py",)) as service:
         port = httpx.URL(service.url).port
         for host in ("127.0.0.1", "127.0.0.2", "[::1]"):
-            assert httpx.get(f"http://{host}:{port}/health", timeout=30).status_code == 200
+            assert httpx.get(f"http://{host}:{port}/health", timeout=PATIENCE).status_code == 200
         assert service.stop() == 0
 
 
@@ -50,7 +46,7 @@ def test_a_port_that_another_process_has_is_one_line(address: str, workers: str)
             env=environment("postgresql://127.0.0.1:1/x", PORT=port, WEB_CONCURRENCY=workers),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
     assert (ended.returncode, ended.stdout) == (STARTUP_FAILURE, "")
@@ -73,7 +69,7 @@ def test_a_port_that_another_process_takes_while_it_starts_is_one_line() -> None
             assert "Starting on port" in log.readline()
             other.listen()
             try:
-                assert process.wait(30) == STARTUP_FAILURE
+                assert process.wait(PATIENCE) == STARTUP_FAILURE
             finally:
                 process.kill()
             assert "[The port cannot be used: Address already in use]" in log.read()

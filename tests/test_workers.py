@@ -13,14 +13,17 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from conftest import (
+from uvicorn.config import STARTUP_FAILURE
+
+from support.network import free_port
+from support.service import (
+    PATIENCE,
     Service,
     assert_clean_log,
     environment,
     running,
     wait_for,
 )
-from uvicorn.config import STARTUP_FAILURE
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +35,7 @@ def service(database_url: str) -> Iterator[Service]:
     """Three workers."""
     env = environment(database_url, LOG_LEVEL="info", WEB_CONCURRENCY="3")
     with running(env, program=MAIN) as service:
-        wait_for(lambda: started(service) == 3, 60)
+        wait_for(lambda: started(service) == 3)
         yield service
         output = service.output()
     assert_clean_log(output, database_url)
@@ -70,7 +73,7 @@ def test_four_workers_on_a_busy_core_start_once(database_url: str) -> None:
     with one_core(), running(env, program=MAIN) as service:
         workers = workers_of(service)
         assert len(workers) == 4
-        wait_for(lambda: started(service) == 4, 120)
+        wait_for(lambda: started(service) == 4)
         for _ in range(20):
             service.user().create()
         assert workers_of(service) == workers
@@ -96,7 +99,7 @@ def test_a_worker_that_dies_is_replaced(service: Service) -> None:
     killed, terminated, *kept = workers_of(service)
     killed.kill()
     terminated.terminate()
-    wait_for(lambda: started(service) == 5, 60)
+    wait_for(lambda: started(service) == 5)
     assert answers(service)
     workers = workers_of(service)
     assert len(workers) == 3
@@ -119,7 +122,7 @@ def test_a_terminated_worker_leaves_the_port_to_the_others(service: Service) -> 
 def test_a_signal_ends_all_with_exit_code_0(service: Service, how: signal.Signals) -> None:
     workers = workers_of(service)
     service.process.send_signal(how)
-    assert service.process.wait(20) == 0
+    assert service.process.wait(PATIENCE) == 0
     assert not any(worker.is_running() for worker in workers)
 
 
@@ -129,7 +132,7 @@ def test_a_signal_to_all_of_them_ends_all_with_exit_code_0(service: Service) -> 
     for worker in workers:
         worker.send_signal(signal.SIGINT)
     service.process.send_signal(signal.SIGINT)
-    assert service.process.wait(20) == 0
+    assert service.process.wait(PATIENCE) == 0
     assert not any(worker.is_running() for worker in workers)
 
 
@@ -145,7 +148,7 @@ def test_a_signal_while_they_start_ends_all_with_exit_code_0(database_url: str) 
 def test_a_killed_supervisor_leaves_no_worker_behind(service: Service) -> None:
     workers = workers_of(service)
     service.process.kill()
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
     assert not alive
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port_of(service))) != 0
@@ -155,7 +158,7 @@ def test_a_worker_that_hangs_is_killed_at_the_end(service: Service) -> None:
     hung = workers_of(service)[0]
     hung.suspend()
     service.process.terminate()
-    assert service.process.wait(40) == 0
+    assert service.process.wait(PATIENCE) == 0
     assert not hung.is_running()
     assert f"Worker {hung.pid} does not end and is killed" in service.output()
 
@@ -167,16 +170,14 @@ def port_of(service: Service) -> int:
 def test_an_app_that_cannot_start_ends_all(clone: Path) -> None:
     with (clone / "routes" / "health.py").open("a") as source:
         source.write("\nraise ValueError('broken')\n")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
     url = "postgresql://someone:database-canary@127.0.0.1:1/nowhere"
     end = subprocess.run(
         [sys.executable, "main.py"],
         cwd=clone,
-        env=environment(url, WEB_CONCURRENCY="2", PORT=port),
+        env=environment(url, WEB_CONCURRENCY="2", PORT=str(free_port())),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert end.returncode == STARTUP_FAILURE

@@ -11,14 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from conftest import PROJECT, wait_for
+
+from support.network import free_port
+from support.service import PATIENCE, PROJECT, wait_for
 
 SERVERS = ("one", "two")
-
-
-def free_port() -> int:
-    with socket.create_server(("", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Instance:
@@ -39,16 +36,16 @@ class Instance:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
-        wait_for(self._answers, 60)
+        wait_for(self._answers)
 
     def stop(self) -> int:
         assert self.process
         self.process.terminate()
-        return self.process.wait(40)
+        return self.process.wait(PATIENCE)
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=30).is_success
+            return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=PATIENCE).is_success
         except httpx.TransportError:
             return False
 
@@ -80,14 +77,14 @@ class HAProxy:
     def stop(self) -> None:
         if self.process:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(PATIENCE)
 
     def restart(self, number: int) -> int:
         """Restart an instance as an operator does; return its exit code."""
         code = self.instances[number].stop()
-        wait_for(lambda: self.status(SERVERS[number]) == "DOWN", 30)
+        wait_for(lambda: self.status(SERVERS[number]) == "DOWN")
         self.instances[number].start()
-        wait_for(lambda: self.status(SERVERS[number]) == "UP", 30)
+        wait_for(lambda: self.status(SERVERS[number]) == "UP")
         return code
 
     def status(self, server: str) -> str:

@@ -1,0 +1,245 @@
+"""A pool of sessions: nobody waits without a limit, nobody gets a dead connection."""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg2
+from psycopg2.errors import ReadOnlySqlTransaction
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util.concurrency import await_, greenlet_spawn
+from sqlmodel import Session
+
+from connection import CONFLICTS, DatabaseTimeout, PooledConnection, engine, is_ready
+
+PATIENCE = 5.0
+"""Seconds for which connecting is tried again when an outage begins: a failover takes as long."""
+RECONNECT_INTERVAL = 0.2
+RESERVE = 0.1
+"""Part of the time limit that remains when PostgreSQL gives up a statement, and its locks."""
+MAX_AGE = 1800.0
+"""Seconds after which a connection is replaced: the name may stand for another server by then."""
+NOT_HERE = ("08", "57P")
+"""Classes of errors that say that the connection is of no more use."""
+TURN = 500
+"""Rows after which work on many should give way to other requests: a millisecond or two."""
+
+T = TypeVar("T")
+
+
+class _ServerChanged(Exception):
+    """The connection is lost or read-only, and nothing was changed on it."""
+
+
+class _Held(NamedTuple):
+    session: Session
+    connection: Connection
+    driver: PooledConnection
+    opened: float
+    expires: float
+
+    def discard(self) -> None:
+        """Close the connection without a word to the server, which may not listen any more."""
+        self.connection.invalidate()
+        self.session.close()
+
+
+class SessionPool:
+    """Sessions that keep their connections, for functions that wait without blocking.
+
+    A function runs in a greenlet on the event loop: where psycopg2 would wait for the server, other
+    requests go on. In threads the same functions take half as long again, as threads contend for
+    the GIL. Only connecting, which resolves names, is left to threads.
+
+    Args:
+        url: With any parameter of libpq, which wins over the defaults here.
+        pool_size: Connections that stay open.
+        max_overflow: Connections that are opened beyond them under load.
+        time_limit: Seconds for each piece of work, waiting for a connection included. With one,
+            each statement is a transaction. Without one, work may take as long as it wants, and
+            commits itself.
+        patience: Seconds from the beginning of an outage in which connecting is tried again.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        pool_size: int,
+        max_overflow: int = 0,
+        time_limit: float | None = None,
+        patience: float = 0,
+    ) -> None:
+        self._engine = engine(url, time_limit)
+        self._time_limit = time_limit
+        self._pool_size = pool_size
+        self._patience = patience
+        self._failing_since: float | None = None
+        self._idle: list[_Held] = []
+        self._turn = asyncio.Semaphore(pool_size + max_overflow)
+        self._retired = -math.inf  # connections that were opened before are not used again
+        self._connectors = ThreadPoolExecutor(pool_size + max_overflow, "connect")
+
+    async def run(self, work: Callable[[Session], T]) -> T:
+        """Return what `work(session)` returns.
+
+        Work is started again only if no statement of it can have changed anything: once on another
+        connection if this one is lost or read-only, and at once after a conflict with another
+        transaction.
+
+        Raises:
+            DatabaseTimeout: It took longer than the time limit.
+
+        """
+        limit = math.inf if self._time_limit is None else self._time_limit
+        deadline = time.monotonic() + limit
+        try:
+            async with asyncio.timeout(self._time_limit):
+                try:
+                    return await self._attempt(work, deadline)
+                except _ServerChanged:
+                    return await self._attempt(work, deadline, is_last=True)
+        except TimeoutError:
+            raise DatabaseTimeout(f"no answer within {self._time_limit} s") from None
+
+    async def _attempt(
+        self, work: Callable[[Session], T], deadline: float, *, is_last: bool = False
+    ) -> T:
+        held = await self._take(deadline)
+        driver = held.driver
+        try:
+            while True:
+                # Without a time limit nobody sees the statements, and each may be a change.
+                driver.may_have_written = self._time_limit is None
+                try:
+                    return await greenlet_spawn(work, held.session)
+                except (psycopg2.Error, DBAPIError) as exc:
+                    cause: Any = getattr(exc, "orig", exc)  # SQLAlchemy's have the driver's
+                    if isinstance(cause, ReadOnlySqlTransaction):
+                        self._retired = time.monotonic()
+                    elif (cause.pgcode or "").startswith(NOT_HERE):
+                        driver.close()
+                    if driver.may_have_written:
+                        raise
+                    if not isinstance(cause, CONFLICTS):
+                        if is_last or self._is_usable(held):
+                            raise
+                        raise _ServerChanged from exc
+        finally:
+            self._put_back(held)
+
+    async def _take(self, deadline: float) -> _Held:
+        """Wait for a turn; return a connection that works."""
+        await self._turn.acquire()
+        connecting: asyncio.Future[_Held] | None = None
+        try:
+            while self._idle:
+                held = self._idle.pop()  # the one that was used last is the most likely to live
+                held.driver.deadline = deadline
+                if await self._works(held):
+                    return held
+            loop = asyncio.get_running_loop()
+            while True:
+                connecting = loop.run_in_executor(self._connectors, self._connect)
+                try:
+                    held = await asyncio.shield(connecting)
+                    break
+                except DBAPIError:
+                    if not self._is_patient():
+                        raise
+                connecting = None
+                await asyncio.sleep(RECONNECT_INTERVAL)
+        except BaseException:
+            if connecting:
+                # The turn lasts as long as the connecting: whoever gives up leaves no queue behind.
+                connecting.add_done_callback(self._keep_for_later)
+            else:
+                self._turn.release()
+            raise
+        self._failing_since = None
+        held.driver.deadline = deadline
+        return held
+
+    def _is_patient(self) -> bool:
+        """Tell whether to connect again. Nothing was sent, and an outage may end in seconds."""
+        self._failing_since = self._failing_since or time.monotonic()
+        return time.monotonic() < self._failing_since + self._patience
+
+    def _connect(self) -> _Held:
+        opened = time.monotonic()
+        connection = self._engine.connect()
+        driver: Any = connection.connection.dbapi_connection
+        driver.reserve = RESERVE * (self._time_limit or 0)
+        driver.connect_by = math.inf
+        # Spread, so that they are not all replaced at once.
+        expires = opened + MAX_AGE * random.uniform(0.8, 1)  # noqa: S311  # no secret
+        return _Held(Session(connection), connection, driver, opened, expires)
+
+    def _is_usable(self, held: _Held) -> bool:
+        return (
+            held.driver.get_transaction_status() == TRANSACTION_STATUS_IDLE
+            and held.opened > self._retired
+            and time.monotonic() < held.expires
+        )
+
+    async def _works(self, held: _Held) -> bool:
+        """Tell whether a connection has not ended while it was idle; discard it if it has.
+
+        A ping before each use would cost a round trip. An idle connection has nothing to read,
+        unless the server has ended it or has said something else; only then it is asked.
+        """
+        works = False
+        try:
+            works = self._is_usable(held)
+            if works and is_ready(held.driver.fileno(), 0):
+                works = False
+                await greenlet_spawn(self._engine.dialect.do_ping, held.driver)
+                works = True
+        except psycopg2.Error:
+            pass
+        finally:
+            if not works:
+                held.discard()
+        return works
+
+    def _keep_for_later(self, connecting: "asyncio.Future[_Held]") -> None:
+        if connecting.cancelled() or connecting.exception():
+            self._turn.release()
+        else:
+            self._put_back(connecting.result())
+
+    def _put_back(self, held: _Held) -> None:
+        self._turn.release()
+        if self._is_usable(held) and len(self._idle) < self._pool_size:
+            held.session.expunge_all()
+            self._idle.append(held)
+        else:
+            held.discard()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._connectors.shutdown(wait=False, cancel_futures=True)
+        while self._idle:
+            self._idle.pop().discard()
+
+
+def execute(
+    session: Session, sql: str, values: Mapping[str, Any] | None = None
+) -> Sequence[Sequence[Any]]:
+    """Return the rows of a statement that psycopg2 executes on the session's connection."""
+    cursor = session.connection().connection.cursor()
+    cursor.execute(sql, values)
+    rows: Sequence[Sequence[Any]] = cursor.fetchall()
+    cursor.close()
+    return rows
+
+
+def give_way() -> None:
+    """Let other requests go on, in the middle of a long piece of work."""
+    await_(asyncio.sleep(0))
