@@ -187,13 +187,20 @@ class Settings(BaseSettings):
         return f"{url.scheme}://{url.netloc}"
 
     @property
+    def oauth_issuer(self) -> str | None:
+        """The `iss` of access tokens of Better Auth's OAuth provider: its own base URL."""
+        if self.better_auth_url is None:
+            return None
+        base = self.better_auth_url.rstrip("/")
+        # Better Auth adds its path to an origin, and takes a URL with a path for the whole base.
+        return base if urlsplit(base).path else f"{base}/api/auth"
+
+    @property
     def jwks_url(self) -> str | None:
         """Where Better Auth publishes its keys."""
         if self.better_auth_url is None or self.better_auth_jwks_url:
             return self.better_auth_jwks_url
-        base = self.better_auth_url.rstrip("/")
-        # Better Auth adds its path to an origin, and takes a URL with a path for the whole base.
-        return f"{base}/jwks" if urlsplit(base).path else f"{base}/api/auth/jwks"
+        return f"{self.oauth_issuer}/jwks"
 
 
 def load_settings() -> Settings:

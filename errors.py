@@ -73,6 +73,12 @@ class Unauthorized(ApiError):
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
+class InvalidToken(Unauthorized):
+    """A token was sent that is not valid."""
+
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
 class UserMismatch(ApiError):
     """The path names another user than the token."""
 

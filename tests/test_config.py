@@ -231,6 +231,7 @@ def test_several_secrets_override_the_one(
 def test_better_auth_is_not_called_unless_its_url_is_set() -> None:
     settings = load_settings()
     assert (settings.issuer, settings.jwks_url, settings.better_auth_audience) == (None,) * 3
+    assert settings.oauth_issuer is None
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,7 @@ def test_issuer_and_keys_follow_from_the_url(
 ) -> None:
     monkeypatch.setenv("BETTER_AUTH_URL", url)
     assert (load_settings().issuer, load_settings().jwks_url) == (issuer, issuer + jwks)
+    assert load_settings().oauth_issuer == issuer + jwks.removesuffix("/jwks")
     monkeypatch.setenv("BETTER_AUTH_JWKS_URL", "http://frontend:3000/keys")
     assert (load_settings().issuer, load_settings().jwks_url) == (
         issuer,
