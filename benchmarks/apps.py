@@ -41,7 +41,7 @@ SENT_ONCE = 10_000
 CONDITIONAL = 200
 """Where each needs an ETag first."""
 START_TIMEOUT = 60
-ANSWER_TIMEOUT = 5
+ANSWER_TIMEOUT = 10
 
 
 def prepare() -> None:
@@ -62,7 +62,7 @@ class Load:
     p99_ms: float
     failed: int
     hung: bool
-    """Whether it did not respond five seconds later either."""
+    """Whether it did not respond ten seconds later either."""
 
 
 @dataclass

@@ -22,7 +22,7 @@ ROWS = 100_000
 EXPLANATION = """{:,} tasks; {rounds} rounds of {seconds} s. Medians; in brackets the smallest and
 the largest. Ratios are taken within each round; above 1 the service is better. CPU time is for each
 request, and is the figure to trust where other programs run. An app that hung did not respond in
-the five seconds after the run either.
+the ten seconds after the run either.
 """
 
 
