@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request
@@ -39,7 +40,7 @@ class ApiError(Exception):
     status: ClassVar[HTTPStatus]
     code: ClassVar[str]
     detail: str
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or self.detail)
@@ -63,7 +64,7 @@ class Unauthorized(ApiError):
     status = HTTPStatus.UNAUTHORIZED
     code = "UNAUTHORIZED"
     detail = "Invalid or expired authentication token"
-    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class UserMismatch(ApiError):
@@ -90,6 +91,23 @@ class TaskNotFound(ApiError):
 
     def __init__(self, task_id: int) -> None:
         self.detail = f"Task with id {task_id} not found"
+        super().__init__()
+
+
+class PreconditionFailed(ApiError):
+    """The task has changed since the version that `If-Match` names; `ETag` names the current one.
+
+    Args:
+        tag: The current version.
+
+    """
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    code = "PRECONDITION_FAILED"
+    detail = "The task has changed in the meantime"
+
+    def __init__(self, tag: str) -> None:
+        self.headers = {"ETag": tag}
         super().__init__()
 
 
@@ -185,7 +203,9 @@ def _allowed_methods(request: Request) -> Sequence[str]:
     for route in iter_route_contexts(request.app.routes):
         if route.methods and route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods
-    return sorted(methods) or ["GET", "HEAD"]
+    if "GET" in methods or not methods:
+        methods |= {"GET", "HEAD"}
+    return sorted(methods)
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
@@ -193,7 +213,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     _where, *path = error["loc"]
     if not path:
         return NOT_AN_OBJECT
-    name = str(path[0]).replace("_", " ").capitalize()
+    name = str(path[0]).replace("_", " ")
+    name = name[:1].upper() + name[1:]
     if error["type"] == "enum":
         return f"{name} must be {error['ctx']['expected']}".replace("'", "")
     return f"{name} {SENTENCES.get(error['type'], error['msg'])}"

@@ -3,9 +3,9 @@
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import Path
+from fastapi import Header, Path
 from pydantic import (
     MISSING,
     AfterValidator,
@@ -17,7 +17,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
-from errors import Causes, NotTaskOwner, TaskNotFound, ValidationFailed
+import etags
+from errors import Causes, NotTaskOwner, PreconditionFailed, TaskNotFound, ValidationFailed
 from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
@@ -81,6 +82,13 @@ def _decimal_digits(text: str) -> int:
     return int(number[1] + number[2][:MAX_DIGITS])
 
 
+def _if_match(sent: str | list[str]) -> list[str] | None:
+    tags = etags.parse([sent] if isinstance(sent, str) else sent)
+    if tags is None:
+        raise PydanticCustomError("not_tags", "must be * or a list of entity tags in quotes")
+    return None if tags == [etags.ANY] else tags
+
+
 Title = Annotated[
     StrictStr,
     AfterValidator(_storable),
@@ -108,6 +116,24 @@ TaskId = Annotated[
     Path(description="The task's id.", examples=[1]),
     Causes(ValidationFailed("Task id must be a whole number"), TaskNotFound(999), NotTaskOwner()),
 ]
+
+
+IfMatch = Annotated[
+    list[str] | None,
+    BeforeValidator(_if_match),
+    WithJsonSchema({"type": "string"}),
+    Header(
+        alias="If-Match",
+        description="An `ETag` of the task, or several: the change is made only if the task is"
+        " still that version. A task's `ETag` is its `updated_at` in quotes.",
+        examples=['"2026-01-09T10:00:00Z"'],
+    ),
+    Causes(
+        ValidationFailed("If-Match must be * or a list of entity tags in quotes"),
+        PreconditionFailed('"2026-01-09T10:00:00Z"'),
+    ),
+]
+"""The versions that are wanted; None if every version is."""
 
 
 class TaskStatus(StrEnum):
@@ -151,6 +177,8 @@ class TaskUpdate(SQLModel):
 class TaskResponse(SQLModel):
     """A task."""
 
+    version_field: ClassVar[str] = "updated_at"
+
     id: int
     user_id: str
     title: str
@@ -173,6 +201,12 @@ class HealthResponse(SQLModel):
     status: Literal["healthy", "unhealthy"]
     database: Literal["connected", "disconnected"]
     timestamp: datetime
+
+
+class LivenessResponse(SQLModel):
+    """That the service runs."""
+
+    status: Literal["alive"]
 
 
 class ErrorResponse(SQLModel):

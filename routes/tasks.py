@@ -13,6 +13,7 @@ from errors import Causes, ValidationFailed
 from openapi import example
 from queries import DELETE, GET, TOGGLE, TaskRow, all_tasks, new_task, one_task, update_of
 from schemas import (
+    IfMatch,
     TaskCreate,
     TaskId,
     TaskListResponse,
@@ -93,13 +94,14 @@ def update_task(
     user_id: CurrentUser,
     task_id: TaskId,
     body: Annotated[TaskUpdate, Body(openapi_examples=openapi.CHANGES_EXAMPLE), BAD_TITLE],
+    if_match: IfMatch = None,
 ) -> TaskRow:
     """Change the fields that you send; the others stay.
 
     `null` clears the description. `{}` changes nothing, `updated_at` included.
     """
     changes = body.changes()
-    return one_task(session, update_of(*changes), user_id, task_id, **changes)
+    return one_task(session, update_of(*changes), user_id, task_id, if_match, **changes)
 
 
 @router.delete(
@@ -107,9 +109,11 @@ def update_task(
     status_code=HTTPStatus.NO_CONTENT,
     response_description="The task is deleted",
 )
-def delete_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> None:
+def delete_task(
+    session: DbSession, user_id: CurrentUser, task_id: TaskId, if_match: IfMatch = None
+) -> None:
     """Delete one of your tasks for good."""
-    one_task(session, DELETE, user_id, task_id)
+    one_task(session, DELETE, user_id, task_id, if_match)
 
 
 @router.patch(
@@ -118,6 +122,8 @@ def delete_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> No
     response_description="The task as it is now",
     responses={200: example(openapi.TOGGLED_TASK)},
 )
-def toggle_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> TaskRow:
+def toggle_task(
+    session: DbSession, user_id: CurrentUser, task_id: TaskId, if_match: IfMatch = None
+) -> TaskRow:
     """Toggle a task between completed and not completed."""
-    return one_task(session, TOGGLE, user_id, task_id)
+    return one_task(session, TOGGLE, user_id, task_id, if_match)

@@ -6,17 +6,12 @@ from typing import Annotated
 import httpx
 import pytest
 from conftest import User, connected, environment, new_database, running
-from fastapi import APIRouter, Cookie, FastAPI, Header, Request
+from fastapi import APIRouter, Cookie, FastAPI, Request
 
 from auth import CurrentUser
 from database import DbSession
 from endpoint import OwnerRoute
 from schemas import TaskCreate, TaskResponse
-
-
-def wants_a_header(
-    user_id: CurrentUser, session: DbSession, x_test: Annotated[str, Header()]
-) -> None: ...
 
 
 def wants_a_cookie(
@@ -41,7 +36,6 @@ def wants_no_session(user_id: CurrentUser) -> None: ...
 @pytest.mark.parametrize(
     "endpoint",
     [
-        wants_a_header,
         wants_a_cookie,
         wants_the_request,
         wants_two_bodies,
