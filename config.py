@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import psycopg2
 from jose import jwk
 from jose.exceptions import JWKError
-from psycopg2.extensions import make_dsn
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -21,11 +19,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+
+import database_url
 
 ENV_FILE = Path(__file__).parent / ".env"
-NOT_A_URL = "must be a PostgreSQL URL: postgresql://user:password@host:5432/database"
 MIN_SECRET_LENGTH = 32
 NOT_AN_HTTP_URL = (
     "must be an http or https URL, such as https://app.example.com, without user, ? and #"
@@ -39,20 +36,8 @@ class ConfigurationError(Exception):
     """What the operator has to mend, on one line and without any value."""
 
 
-def _psycopg2_url(value: SecretStr) -> SecretStr:
-    try:
-        url = make_url(value.get_secret_value().strip())
-    except (ArgumentError, ValueError) as exc:
-        raise ValueError(NOT_A_URL) from exc
-    # SQLAlchemy takes postgresql:// for psycopg 3, and does not know postgres:// at all.
-    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
-        raise ValueError(NOT_A_URL)
-    url = url.set(drivername="postgresql+psycopg2")
-    try:
-        make_dsn(**url.get_dialect()().create_connect_args(url)[1])
-    except (psycopg2.Error, ValueError, TypeError) as exc:
-        raise ValueError("has a parameter that PostgreSQL's client library refuses") from exc
-    return SecretStr(url.render_as_string(hide_password=False))
+def _database_url(value: SecretStr) -> SecretStr:
+    return SecretStr(database_url.normalized(value.get_secret_value().strip()))
 
 
 def _signing_secret(value: SecretStr) -> SecretStr:
@@ -131,8 +116,8 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database_url: Annotated[SecretStr, AfterValidator(_psycopg2_url)]
-    """PostgreSQL URL; every libpq parameter behind the ? passes through."""
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)]
+    """PostgreSQL URL as libpq takes it: several hosts, and any parameter behind the ?."""
 
     better_auth_secret: Annotated[SecretStr, AfterValidator(_signing_secret)]
     """The secret that signs the tokens, the same as Better Auth's."""

@@ -2,28 +2,47 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import alembic.command
 import alembic.config
-import psycopg2
+from alembic.util.exc import CommandError
 from fastapi import Depends, Request
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from psycopg2.errors import ReadOnlySqlTransaction
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session
 
 from config import Settings
-from pool import DatabaseTimeout, SessionPool, execute
+from pool import PATIENCE, SessionPool, execute
 
 ALEMBIC_INI = Path(__file__).parent / "alembic.ini"
 HEALTH_TIMEOUT = 2.0
 UNREACHABLE_RETRY = 2.0
 FAILED_MIGRATION_RETRY = 30.0
+REPORT_INTERVAL = 60.0
+NOT_UTF8 = (
+    "its encoding is {}, which cannot hold every text: create a database with ENCODING 'UTF8'"
+)
+ADVICE = {
+    "password authentication failed": "correct the user or the password in DATABASE_URL",
+    "no password supplied": "put the password into DATABASE_URL",
+    'role "': "correct the user in DATABASE_URL",
+    'database "': "create the database, or correct its name in DATABASE_URL",
+    "could not translate host name": "correct the host in DATABASE_URL, or wait for DNS",
+    "SSL": "correct sslmode in DATABASE_URL",
+}
+"""What to do, by the words of PostgreSQL and libpq: no SQLSTATE comes with a refused connection."""
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+
+class _Unsuitable(Exception):
+    """The database cannot hold the tasks."""
 
 
 class Database:
@@ -35,11 +54,12 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         url = settings.database_url.get_secret_value()
         self._api = SessionPool(
-            url, settings.db_pool_size, settings.db_max_overflow, settings.db_timeout
+            url, settings.db_pool_size, settings.db_max_overflow, settings.db_timeout, PATIENCE
         )
         self._health = SessionPool(url, pool_size=1, time_limit=HEALTH_TIMEOUT)
         self._migrations = SessionPool(url, pool_size=0, max_overflow=1)
         self._probe: asyncio.Task[bool] | None = None
+        self._reported = ("", 0.0)
 
     async def run(self, work: Callable[[Session], T]) -> T:
         """Run `work(session)`, which waits without blocking; each statement is a transaction.
@@ -61,20 +81,26 @@ class Database:
 
     async def _answers(self) -> bool:
         try:
-            await self._health.run(_ask)
-        except (SQLAlchemyError, psycopg2.Error, DatabaseTimeout) as exc:
-            logger.warning("Database unreachable: %s", _reason(exc))
-            return False
-        return True
+            problem = await self._health.run(_problem)
+        except Exception as exc:  # noqa: BLE001  # whatever the database says, the answer is 503
+            problem = _reason(exc)
+        if problem:
+            logger.warning("Database unusable: %s", problem)
+        return problem is None
 
     async def migrate(self, attempted: asyncio.Event) -> None:
         """Bring the schema up to date, trying again until it is; set the event after one try."""
         while True:
+            delay = UNREACHABLE_RETRY
             try:
                 await self._migrations.run(_upgrade)
-            except (OperationalError, InterfaceError) as exc:
-                logger.warning("Schema not applied yet, database unreachable: %s", _reason(exc))
-                delay = UNREACHABLE_RETRY
+            except (OperationalError, InterfaceError, _Unsuitable) as exc:
+                self._report("Schema not applied yet: %s", _reason(exc))
+            except CommandError as exc:
+                # Alembic does not know the database's revision: a newer version has migrated it.
+                logger.warning("The schema is of a newer version of the service: %s", exc)
+                attempted.set()
+                return
             except Exception:
                 logger.exception("Schema not applied, the migration failed")
                 delay = FAILED_MIGRATION_RETRY
@@ -85,25 +111,51 @@ class Database:
             attempted.set()
             await asyncio.sleep(delay)
 
+    def _report(self, message: str, reason: str) -> None:
+        """Log what is tried every two seconds once a minute, unless the reason changes."""
+        now = time.monotonic()
+        if reason != self._reported[0] or now > self._reported[1] + REPORT_INTERVAL:
+            self._reported = reason, now
+            logger.warning(message, reason)
+
     def close(self) -> None:
         """Close all connections."""
         for pool in (self._api, self._health, self._migrations):
             pool.close()
 
 
-def _ask(session: Session) -> None:
-    execute(session, "SELECT 1")
+def _problem(session: Session) -> str | None:
+    """Ask the server, and say why it cannot serve tasks if it cannot."""
+    [(encoding, read_only)] = execute(
+        session,
+        "SELECT current_setting('server_encoding'), current_setting('transaction_read_only')",
+    )
+    if encoding != "UTF8":
+        return NOT_UTF8.format(encoding)
+    if read_only == "on":
+        # Also how a standby answers. The pool then looks for a server that can write.
+        raise ReadOnlySqlTransaction("it is read-only")
+    return None
 
 
 def _upgrade(session: Session) -> None:
+    connection = session.connection()
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise _Unsuitable(NOT_UTF8.format(encoding))
     config = alembic.config.Config(ALEMBIC_INI)
-    config.attributes["connection"] = session.connection()
+    config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
     session.commit()
 
 
 def _reason(exc: Exception) -> str:
-    return " ".join(str(getattr(exc, "orig", None) or exc or type(exc).__name__).split())
+    """Say in one line what is wrong, and what to do where more than waiting helps."""
+    said = " ".join(str(getattr(exc, "orig", None) or exc or type(exc).__name__).split())
+    for words, advice in ADVICE.items():
+        if words in said:
+            return f"{advice} ({said})"
+    return said
 
 
 async def get_database(request: Request) -> Database:

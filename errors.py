@@ -1,12 +1,15 @@
 """Everything that can go wrong with a request, and the one place that renders it."""
 
-import asyncio
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from traceback import walk_tb
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import psycopg2
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -25,6 +28,10 @@ SENTENCES = {
 }
 
 NOT_AN_OBJECT = "Request body must be a JSON object, sent with Content-Type: application/json"
+
+MAX_FAULTS = 1000
+TRACEBACK_INTERVAL = 60.0
+"""Seconds after which the same fault is logged with its traceback again."""
 
 logger = logging.getLogger(__name__)
 
@@ -221,11 +228,11 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 class _UnhandledErrorMiddleware:
-    """Answer 500 to whatever nobody handled, and log its traceback."""
+    """Answer 500 to whatever nobody handled, and log it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._turn = asyncio.Lock()
+        self._faults = _FaultLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -237,12 +244,46 @@ class _UnhandledErrorMiddleware:
 
         try:
             await self.app(scope, receive, observed_send)
-        except Exception:
-            # One after the other: an outage fails hundreds at once, and the health check should
-            # get its turn between their tracebacks.
-            async with self._turn:
-                logger.exception("Internal server error")
-                await asyncio.sleep(0)
+        except Exception as exc:
+            self._faults.log(exc)
             if started or scope["type"] != "http":
                 raise
             await render(ServerError())(scope, receive, send)
+
+
+class _FaultLog:
+    """The traceback of each distinct fault once a minute, and a line for each repetition.
+
+    Whatever has the same class, SQLSTATE and place in the code is the same fault. An outage fails
+    hundreds of requests a second at one place: their tracebacks would fill the disk.
+    """
+
+    def __init__(self) -> None:
+        self._faults: dict[object, tuple[float, int]] = {}
+
+    def log(self, exc: Exception) -> None:
+        cause = getattr(exc, "orig", None) or exc  # SQLAlchemy's errors carry the driver's
+        if isinstance(cause, psycopg2.Error):
+            # The driver's error says it all; what was handled before it says nothing more.
+            cause.__cause__ = None
+            cause.__suppress_context__ = True
+        *_, (frame, line) = walk_tb(exc.__traceback__)
+        fault: tuple[object, ...] = type(cause), getattr(cause, "pgcode", None), frame.f_code, line
+        if isinstance(cause, psycopg2.OperationalError):
+            fault += (str(cause),)  # without SQLSTATE where connecting failed
+        if len(self._faults) > MAX_FAULTS:
+            self._faults.clear()
+        now = time.monotonic()
+        since, repeated = self._faults.get(fault, (-math.inf, 0))
+        if now < since + TRACEBACK_INTERVAL:
+            self._faults[fault] = since, repeated + 1
+            logger.error(
+                "Internal server error: %s, %d times since its traceback",
+                type(cause).__name__,
+                repeated + 1,
+            )
+        else:
+            self._faults[fault] = now, 0
+            logger.error(
+                "Internal server error", exc_info=(type(cause), cause, cause.__traceback__)
+            )

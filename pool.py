@@ -3,98 +3,37 @@
 import asyncio
 import math
 import random
-import select
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg2
-from psycopg2.extensions import (
-    POLL_OK,
-    POLL_READ,
-    TRANSACTION_STATUS_IDLE,
-    connection,
-    cursor,
-    set_wait_callback,
-)
-from sqlalchemy import (
-    Connection,
-    Engine,
-    NullPool,
-    create_engine,
-    make_url,
-)
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.util.concurrency import await_, greenlet_spawn, in_greenlet
+from sqlalchemy.util.concurrency import await_, greenlet_spawn
 from sqlmodel import Session
 
-CONNECT_TIMEOUT = 5
-KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""Notice within a minute that the host of an idle connection is gone; Linux takes two hours."""
+from connection import CONFLICTS, READ_ONLY, DatabaseTimeout, PooledConnection, engine, is_ready
+
+PATIENCE = 5.0
+"""Seconds for which connecting is tried again when an outage begins: a failover takes as long."""
+RECONNECT_INTERVAL = 0.2
 RESERVE = 0.1
 """Part of the time limit that remains when PostgreSQL gives up a statement, and its locks."""
 MAX_AGE = 1800.0
 """Seconds after which a connection is replaced: the name may stand for another server by then."""
-READ_ONLY = "25006"
-CONFLICTS = {"40001", "40P01"}
-"""Serialization failure and deadlock. PostgreSQL has undone the transaction."""
 NOT_HERE = ("08", "57P")
 """Classes of errors that say that the connection is of no more use."""
-NOT_EXECUTED = {READ_ONLY, *CONFLICTS}
-"""Errors that prove that their statement changed nothing."""
-MAX_POLL = 60.0
-"""Seconds for which a thread waits at a time."""
 TURN = 500
 """Rows after which work on many should give way to other requests: a millisecond or two."""
 
 T = TypeVar("T")
 
 
-class DatabaseTimeout(Exception):
-    """The database did not answer in time. A change that was asked for may still be applied."""
-
-
 class _ServerChanged(Exception):
     """The connection is lost or read-only, and nothing was changed on it."""
-
-
-class PooledConnection(connection):
-    """A connection that knows what the work that uses it has done and how long it may take."""
-
-    deadline = math.inf
-    """The time of the monotonic clock at which the work is given up."""
-    reserve = 0.0
-    """Seconds before that at which PostgreSQL gives a statement up."""
-    may_have_written = False
-    """Whether a statement of this work has changed something, as far as is known."""
-
-
-class _LimitedCursor(cursor):
-    """A cursor that lets PostgreSQL end a statement that takes longer than its work may.
-
-    In the statement's own message: `options=-c statement_timeout=…` is refused by transaction
-    poolers, a SET would reach their other clients, and SET LOCAL alone is one more round trip.
-    """
-
-    connection: PooledConnection
-
-    def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002, ANN401  # psycopg2's
-        pooled = self.connection
-        seconds = pooled.deadline - time.monotonic() - pooled.reserve
-        if seconds < pooled.reserve:
-            raise DatabaseTimeout("too little time left for another statement")
-        before = pooled.may_have_written
-        # PostgreSQL refuses a SELECT that contains a change, and no function here makes one.
-        pooled.may_have_written = before or not query.startswith("SELECT ")
-        if seconds < math.inf:
-            query = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; {query}"
-        try:
-            super().execute(query, vars)
-        except psycopg2.Error as exc:
-            if exc.pgcode in NOT_EXECUTED:
-                pooled.may_have_written = before
-            raise
 
 
 class _Held(NamedTuple):
@@ -124,15 +63,23 @@ class SessionPool:
         time_limit: Seconds for each piece of work, waiting for a connection included. With one,
             each statement is a transaction. Without one, work may take as long as it wants, and
             commits itself.
+        patience: Seconds from the beginning of an outage in which connecting is tried again.
 
     """
 
     def __init__(
-        self, url: str, pool_size: int, max_overflow: int = 0, time_limit: float | None = None
+        self,
+        url: str,
+        pool_size: int,
+        max_overflow: int = 0,
+        time_limit: float | None = None,
+        patience: float = 0,
     ) -> None:
-        self._engine = _engine(url, time_limit)
+        self._engine = engine(url, time_limit)
         self._time_limit = time_limit
         self._pool_size = pool_size
+        self._patience = patience
+        self._failing_since: float | None = None
         self._idle: list[_Held] = []
         self._turn = asyncio.Semaphore(pool_size + max_overflow)
         self._retired = -math.inf  # connections that were opened before are not used again
@@ -196,8 +143,17 @@ class SessionPool:
                 held.driver.deadline = deadline
                 if await self._works(held):
                     return held
-            connecting = asyncio.get_running_loop().run_in_executor(self._connectors, self._connect)
-            held = await asyncio.shield(connecting)
+            loop = asyncio.get_running_loop()
+            while True:
+                connecting = loop.run_in_executor(self._connectors, self._connect)
+                try:
+                    held = await asyncio.shield(connecting)
+                    break
+                except DBAPIError:
+                    if not self._is_patient():
+                        raise
+                connecting = None
+                await asyncio.sleep(RECONNECT_INTERVAL)
         except BaseException:
             if connecting:
                 # The turn lasts as long as the connecting: whoever gives up leaves no queue behind.
@@ -205,14 +161,21 @@ class SessionPool:
             else:
                 self._turn.release()
             raise
+        self._failing_since = None
         held.driver.deadline = deadline
         return held
+
+    def _is_patient(self) -> bool:
+        """Tell whether to connect again. Nothing was sent, and an outage may end in seconds."""
+        self._failing_since = self._failing_since or time.monotonic()
+        return time.monotonic() < self._failing_since + self._patience
 
     def _connect(self) -> _Held:
         opened = time.monotonic()
         connection = self._engine.connect()
         driver: Any = connection.connection.dbapi_connection
         driver.reserve = RESERVE * (self._time_limit or 0)
+        driver.connect_by = math.inf
         # Spread, so that they are not all replaced at once.
         expires = opened + MAX_AGE * random.uniform(0.8, 1)  # noqa: S311  # no secret
         return _Held(Session(connection), connection, driver, opened, expires)
@@ -233,7 +196,7 @@ class SessionPool:
         works = False
         try:
             works = self._is_usable(held)
-            if works and _is_ready(held.driver.fileno(), 0):
+            if works and is_ready(held.driver.fileno(), 0):
                 works = False
                 await greenlet_spawn(self._engine.dialect.do_ping, held.driver)
                 works = True
@@ -279,84 +242,3 @@ def execute(
 def give_way() -> None:
     """Let other requests go on, in the middle of a long piece of work."""
     await_(asyncio.sleep(0))
-
-
-def _wait(connection: Any) -> None:  # noqa: ANN401  # psycopg2's
-    """Wait for the server where psycopg2 itself would block."""
-    wait = _wait_in_greenlet if in_greenlet() else _wait_in_thread
-    wait(connection)
-
-
-def _wait_in_greenlet(connection: Any) -> None:  # noqa: ANN401
-    while (state := connection.poll()) != POLL_OK:
-        await_(_readiness(connection.fileno(), reading=state == POLL_READ))
-
-
-def _wait_in_thread(connection: Any) -> None:  # noqa: ANN401
-    # libpq leaves `connect_timeout` to those who wait for it.
-    limit = float(connection.info.dsn_parameters.get("connect_timeout", 0))
-    deadline = time.monotonic() + limit if limit > 0 else math.inf
-    while (state := connection.poll()) != POLL_OK:
-        seconds = min(deadline - time.monotonic(), MAX_POLL)
-        if seconds < 0:
-            raise psycopg2.OperationalError("timeout expired")
-        _is_ready(connection.fileno(), seconds, reading=state == POLL_READ)
-
-
-async def _readiness(descriptor: int, *, reading: bool) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    add, remove = (
-        (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
-    )
-    add(descriptor, _wake, ready)
-    try:
-        await ready
-    finally:
-        remove(descriptor)
-
-
-def _wake(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
-
-
-def _engine(url: str, time_limit: float | None) -> Engine:
-    given = make_url(url).query
-    parameters: dict[str, Any] = {
-        "connect_timeout": CONNECT_TIMEOUT,
-        "connection_factory": PooledConnection,
-        **KEEPALIVE,
-    }
-    options: dict[str, Any] = {}
-    if time_limit:
-        parameters["tcp_user_timeout"] = round(time_limit * 1000)
-        parameters["cursor_factory"] = _LimitedCursor
-        options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
-    return create_engine(
-        url,
-        connect_args={name: value for name, value in parameters.items() if name not in given},
-        # Otherwise an error's message, and so the log, holds users' data.
-        hide_parameters=True,
-        # Two statements on each new connection, for a type that is not in use.
-        use_native_hstore=False,
-        poolclass=NullPool,
-        **options,
-    )
-
-
-if hasattr(select, "poll"):
-
-    def _is_ready(descriptor: int, seconds: float, *, reading: bool = True) -> bool:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN if reading else select.POLLOUT)
-        return bool(poll.poll(seconds * 1000))
-
-else:  # Windows
-
-    def _is_ready(descriptor: int, seconds: float, *, reading: bool = True) -> bool:
-        read, write = ([descriptor], []) if reading else ([], [descriptor])
-        return any(select.select(read, write, [], seconds))
-
-
-set_wait_callback(_wait)

@@ -1,11 +1,12 @@
 """How Alembic runs: one transaction under an advisory lock, for the service and for its command."""
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy import Connection, func, select
 from sqlmodel import SQLModel
 
 import models  # noqa: F401  # registers the tables
 from config import load_settings
+from connection import engine
 
 # Any constant of the project's own. A transaction-level lock works through transaction poolers.
 LOCK_KEY = 0x746F646F
@@ -26,5 +27,5 @@ if given is not None:
     upgrade(given)
 else:
     url = load_settings().database_url.get_secret_value()
-    with create_engine(url, hide_parameters=True).begin() as own:
+    with engine(url).begin() as own:
         upgrade(own)

@@ -13,9 +13,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from chromium import CHROMIUM, FLAGS, FRONTEND, answers, check_prerequisites, frontend
-from conftest import assert_clean_log, wait_for
-from issuer import free_port
+
+from support.chromium import CHROMIUM, FLAGS, FRONTEND, answers, check_prerequisites, frontend
+from support.network import free_port
+from support.service import PATIENCE, assert_clean_log, wait_for
 
 with contextlib.suppress(ModuleNotFoundError):  # `browser` says what is missing
     from playwright.sync_api import expect, sync_playwright
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Service
     from playwright.sync_api import Browser, Locator, Page
+
+    from support.service import Service
 
 pytestmark = pytest.mark.browser
 
@@ -33,6 +35,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     check_prerequisites()
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -254,7 +257,7 @@ def test_the_clients_types_are_those_of_the_openapi_document(service: Service) -
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     committed = (FRONTEND / "lib" / "openapi.d.ts").read_text(encoding="utf-8")
     assert generated.stdout.strip() == committed.strip(), "npm run types"
@@ -273,7 +276,7 @@ def test_one_command_starts_everything(page: Page, clone: Path) -> None:
     )
     url, api = f"http://localhost:{page_port}", f"http://localhost:{port}/health"
     try:
-        wait_for(lambda: answers(url) and answers(api), 240)
+        wait_for(lambda: answers(url) and answers(api))
         sign_up(page, url, "Ada")
         add(page, "Buy groceries", "Milk, bread")
         expect(titles(page)).to_have_text(["Buy groceries"])
@@ -282,7 +285,7 @@ def test_one_command_starts_everything(page: Page, clone: Path) -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        exit_code = process.wait(timeout=60)
+        exit_code = process.wait(timeout=PATIENCE)
     assert exit_code == 0
     assert not answers(url)
     assert not answers(api)

@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import ORIGIN, Service, User, assert_error, connected
+
+from support.postgres import connected
+from support.service import ORIGIN, Service, User, assert_error
 
 CHANGED = "The task has changed in the meantime"
 MALFORMED = "If-Match must be * or a list of entity tags in quotes"

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import LINE, PROJECT, environment
+from psycopg2.extensions import parse_dsn
 from pydantic import ValidationError
-from sqlalchemy import make_url
-from tokens import SECRET
 from uvicorn.config import STARTUP_FAILURE
 
 from config import ConfigurationError, Settings, load_settings
+from support.service import LINE, PATIENCE, PROJECT, environment
+from support.tokens import SECRET
 
 URL = "postgresql://user:password-canary@host:5432/name"
 LONG = "canary" * 6
@@ -41,7 +41,14 @@ def test_every_setting_is_in_the_example_file() -> None:
 
 
 def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ENVIRONMENT", "LOG_LEVEL", "PORT", "DB_POOL_SIZE", "DB_MAX_OVERFLOW"):
+    for name in (
+        "ENVIRONMENT",
+        "LOG_LEVEL",
+        "PORT",
+        "DB_POOL_SIZE",
+        "DB_MAX_OVERFLOW",
+        "DB_TIMEOUT",
+    ):
         monkeypatch.delenv(name)
     settings = load_settings()
     assert (settings.environment, settings.log_level, settings.port) == (
@@ -49,30 +56,62 @@ def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "info",
         8000,
     )
-    assert (settings.db_pool_size, settings.db_max_overflow) == (10, 0)
+    assert (settings.db_pool_size, settings.db_max_overflow, settings.db_timeout) == (10, 0, 10)
 
 
 @pytest.mark.parametrize(
     ("sent", "meant"),
     [
-        (URL, "postgresql+psycopg2://user:password-canary@host:5432/name"),
-        ("postgres://u:p@h/d", "postgresql+psycopg2://u:p@h/d"),
-        ("postgresql+psycopg2://u:p@h/d", "postgresql+psycopg2://u:p@h/d"),
-        (
-            "postgresql://u:p@x-pooler.neon.tech/d?sslmode=require&channel_binding=require",
-            "postgresql+psycopg2://u:p@x-pooler.neon.tech/d?sslmode=require&channel_binding=require",
+        (URL, URL),
+        ("postgres://u:p@h/d", "postgresql://u:p@h/d"),
+        ("postgresql+psycopg2://u:p@h/d", "postgresql://u:p@h/d"),
+        ("postgresql:///d?host=/run", "postgresql:///d?host=/run"),
+        ("postgresql://h/d?user=a@b", "postgresql://h/d?user=a@b"),
+        (f" {URL}\n", URL),
+        *(
+            (url, url)
+            for url in (
+                "postgresql://u:p@x-pooler.neon.tech/d?sslmode=require&channel_binding=require",
+                "postgresql://u:p%40%2F%3A@h/d",
+                "postgresql://u:p@h1:1,h2:2,[::1]:3/d?target_session_attrs=read-write",
+            )
         ),
-        ("postgresql://u:p%40%2F%3A@h/d", "postgresql+psycopg2://u:p%40%2F%3A@h/d"),
-        ("postgresql:///d?host=/run", "postgresql+psycopg2:///d?host=/run"),
-        (f" {URL}\n", "postgresql+psycopg2://user:password-canary@host:5432/name"),
     ],
 )
-def test_postgresql_urls_mean_psycopg2(
-    monkeypatch: pytest.MonkeyPatch, sent: str, meant: str
-) -> None:
+def test_a_url_is_read_as_meant(monkeypatch: pytest.MonkeyPatch, sent: str, meant: str) -> None:
     monkeypatch.setenv("DATABASE_URL", sent)
-    url = make_url(load_settings().database_url.get_secret_value())
-    assert url == make_url(meant)
+    assert load_settings().database_url.get_secret_value() == meant
+
+
+@pytest.mark.parametrize(
+    "password", ["p@p", "p/p", "p?p", "p#p", "1/p", "p@/?#p", "@", "%zz@", "p@h2/d", "p@h2:1/d?a=b"]
+)
+def test_a_password_is_read_as_meant(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    url = f"postgresql://u:{password}@h:1/d?sslmode=require"
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert parse_dsn(load_settings().database_url.get_secret_value()) == {
+        "user": "u",
+        "password": password,
+        "host": "h",
+        "port": "1",
+        "dbname": "d",
+        "sslmode": "require",
+    }
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://username:password@hostname:5432/db", "postgresql://h/database_name"]
+)
+def test_the_example_is_no_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    message = settings_error(monkeypatch, DATABASE_URL=url)
+    assert re.fullmatch("DATABASE_URL still has '[a-z_]+' from .env.example: .*", message)
+
+
+def test_what_nobody_can_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = settings_error(monkeypatch, DATABASE_URL="postgresql://u:canary@canary@h#d")
+    assert message == (
+        "DATABASE_URL has an unencoded @, /, ? or #: write %40, %2F, %3F or %23 in a password"
+    )
 
 
 @pytest.mark.parametrize(
@@ -238,7 +277,7 @@ def test_the_service_ends_at_once_with_one_line(program: tuple[str, ...], clone:
         env=env,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode == STARTUP_FAILURE
@@ -281,7 +320,7 @@ def test_several_workers_end_too(clone: Path) -> None:
         env=environment(URL, PORT="none"),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert "Configuration error: PORT is not valid" in ended.stderr

@@ -16,7 +16,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest import wait_for
+
+from support.network import free_port
+from support.service import PATIENCE, wait_for
 
 
 @dataclass
@@ -33,29 +35,29 @@ class Launch:
     def curl(self) -> list[str]:
         """Wait for the line that is printed for pasting, and return its words."""
         pattern = re.compile("^curl .*$", re.MULTILINE)
-        return shlex.split(wait_for(lambda: pattern.search(self.output()), 60)[0])
+        return shlex.split(wait_for(lambda: pattern.search(self.output()))[0])
 
     def create_task(self) -> httpx.Response:
         """Do what the printed line does."""
         words = self.curl()
         assert words[:3] == ["curl", "-X", "POST"]
         headers = dict(words[i + 1].split(": ") for i, word in enumerate(words) if word == "-H")
-        return httpx.post(words[3], headers=headers, content=words[words.index("-d") + 1])
+        return httpx.post(
+            words[3], headers=headers, content=words[words.index("-d") + 1], timeout=PATIENCE
+        )
 
     def titles(self) -> list[str]:
         words = self.curl()
         headers = {"Authorization": words[words.index("-H") + 1].split(": ")[1]}
-        return [task["title"] for task in httpx.get(words[3], headers=headers).json()["tasks"]]
+        return [
+            task["title"]
+            for task in httpx.get(words[3], headers=headers, timeout=PATIENCE).json()["tasks"]
+        ]
 
     def interrupt(self) -> int:
         """Press Ctrl-C, which reaches the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(timeout=20)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+        return self.process.wait(timeout=PATIENCE)
 
 
 @contextmanager
@@ -119,7 +121,7 @@ def test_a_first_and_a_second_start(clone: Path) -> None:
         assert "First start" not in second.output()
         assert (clone / ".env").read_text() == env_file
         second.process.terminate()
-        assert second.process.wait(timeout=20) == 0
+        assert second.process.wait(timeout=PATIENCE) == 0
         wait_for(lambda: processes_of(clone) == [])
 
 
@@ -147,7 +149,7 @@ def test_the_launcher_ends_when_uv_is_killed(clone: Path) -> None:
     with launched(clone, parent="uv") as launch:
         assert launch.create_task().status_code == 201
         launch.process.kill()
-        wait_for(lambda: processes_of(clone) == [], 20)
+        wait_for(lambda: processes_of(clone) == [])
     with launched(clone, port=launch.port) as again:
         assert again.titles() == ["Buy groceries"]
 
@@ -176,8 +178,8 @@ def test_a_process_number_used_again_does_not_stop_the_start(clone: Path) -> Non
 
 
 @pytest.mark.slow
-def test_two_clones_run_at_once(clone: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other clone, with spaces"
+def test_two_clones_run_at_once(clone: Path) -> None:
+    other = clone.parent / "other clone, with spaces"
     shutil.copytree(clone, other)
     with launched(clone) as first, launched(other) as second:
         assert first.create_task().status_code == 201
@@ -197,7 +199,7 @@ def test_a_second_launcher_in_the_same_folder_is_told_so(clone: Path) -> None:
             env={"PORT": str(free_port())},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         assert with_other_port.returncode == 1
@@ -210,7 +212,7 @@ def test_a_taken_port_is_named_with_what_to_do(clone: Path) -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         launched(clone, port=taken.getsockname()[1]) as launch,
     ):
-        assert launch.process.wait(timeout=20) == 1
+        assert launch.process.wait(timeout=PATIENCE) == 1
         assert f"Port {launch.port} is taken" in launch.output()
         assert f"PORT={launch.port + 1} uv run dev.py" in launch.output()
         assert "Traceback" not in launch.output()
@@ -219,7 +221,7 @@ def test_a_taken_port_is_named_with_what_to_do(clone: Path) -> None:
 def test_a_mistake_in_the_env_file_is_one_line(clone: Path) -> None:
     (clone / ".env").write_text("ALLOWED_ORIGINS=http://localhost:3000\n")
     with launched(clone) as launch:
-        assert launch.process.wait(timeout=20) == 1
+        assert launch.process.wait(timeout=PATIENCE) == 1
         assert "\nConfiguration error: BETTER_AUTH_SECRET is required\n" in launch.output()
         assert "Traceback" not in launch.output()
 
@@ -230,7 +232,7 @@ def test_a_postgresql_that_does_not_start_says_why(clone: Path) -> None:
     data.mkdir(parents=True, mode=0o755)
     (clone / ".postgres" / "password").write_text("x")
     with launched(clone) as launch:
-        assert launch.process.wait(timeout=30) == 1
+        assert launch.process.wait(timeout=PATIENCE) == 1
         assert "PostgreSQL's pg_ctl failed:" in launch.output()
         assert "is not a database cluster directory" in launch.output()
         assert "Traceback" not in launch.output()

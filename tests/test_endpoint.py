@@ -5,13 +5,14 @@ from typing import Annotated
 
 import httpx
 import pytest
-from conftest import User, connected, environment, new_database, running
 from fastapi import APIRouter, Cookie, FastAPI, Request
 
 from auth import CurrentUser
 from database import DbSession
 from endpoint import OwnerRoute
 from schemas import TaskCreate, TaskResponse
+from support.postgres import connected, new_database
+from support.service import User, environment, running
 
 
 def wants_a_cookie(

@@ -2,13 +2,13 @@
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import ORIGIN, Service, User, wait_for
+
+from support.service import ORIGIN, PATIENCE, Service, User, wait_for
 
 SERVER_ERROR = {"detail": "Internal server error", "code": "SERVER_ERROR"}
 TOO_LARGE = {"detail": "Request body must be at most 64 KiB", "code": "PAYLOAD_TOO_LARGE"}
@@ -111,7 +111,7 @@ def test_a_large_body_is_refused_before_it_is_sent(user: User) -> None:
         f"POST {user.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n"
         f"Expect: 100-continue\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n"
     )
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
         connection.sendall(head.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
@@ -128,9 +128,8 @@ def test_a_client_that_goes_away_is_no_server_error(user: User, service: Service
         f"POST {user.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
         f"Authorization: {user.headers['Authorization']}\r\n\r\n"
     )
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
         connection.sendall(head.encode() + b'{"title": ')
-        time.sleep(0.2)
     lines = wait_for(
         lambda: [line for line in service.output().splitlines() if f"[{user.id}]" in line]
     )

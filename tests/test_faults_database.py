@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from typing import Any
 
 import httpx
 import psutil
 import pytest
-from conftest import Service, connected, environment, running, wait_for
-from load import COUNT_TOGGLES, Burst, all_calls, summary, writers
-from servers import FragileServer, fragile_server, network_to
 from sqlalchemy import make_url
+
+from support.load import COUNT_TOGGLES, Burst, all_calls, summary, writers
+from support.network import network_to
+from support.postgres import FragileServer, connected, fragile_server, waiting_for_locks
+from support.service import Service, environment, running, wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -271,11 +272,6 @@ def test_connections_that_are_dead_without_a_word(
     )
 
 
-def no_statement_waits(cursor: Any) -> bool:  # noqa: ANN401  # psycopg2's
-    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    return bool(cursor.fetchone() == (0,))
-
-
 @pytest.mark.parametrize("released_in_time", [True, False])
 def test_a_pool_exhausted_by_slow_statements(
     server: FragileServer, sized: Sized, record_property: Record, *, released_in_time: bool
@@ -296,7 +292,7 @@ def test_a_pool_exhausted_by_slow_statements(
                     time.sleep(0.05)
                 assert burst.answered() == (0 if released_in_time else 200)
                 if not released_in_time:  # PostgreSQL has given them up too
-                    wait_for(partial(no_statement_waits, cursor), limit)
+                    wait_for(lambda: waiting_for_locks(cursor) == 0)
                 cursor.execute("ROLLBACK")
                 released = time.monotonic()
                 assert burst.statuses() == ({200, 201} if released_in_time else {500})

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from conftest import Service, environment, running
+
+from support.service import PATIENCE, Service, environment, running
 
 pytestmark = pytest.mark.faults
 
@@ -77,7 +78,7 @@ class Watch:
 
 def connect(service: Service) -> socket.socket:
     address = urlsplit(service.url)
-    return socket.create_connection((address.hostname, address.port), timeout=60)
+    return socket.create_connection((address.hostname, address.port), timeout=PATIENCE)
 
 
 def status(connection: socket.socket) -> int:

@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import User, connected, environment, new_database, running
-from load import COUNT_TOGGLES, all_calls, summary, writers
+
+from support.load import COUNT_TOGGLES, all_calls, summary, writers
+from support.postgres import connected, new_database
+from support.service import PATIENCE, User, environment, running
 
 pytestmark = pytest.mark.faults
 
@@ -64,7 +66,7 @@ class Asker:
         self.unanswered: list[str] = []
 
     def ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=40)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         headers = self.user.headers | {"Content-Type": "application/json"}
         while True:
             try:

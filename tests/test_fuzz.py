@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from conftest import Service, User, assert_clean_log, environment, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokens import signed
+
+from support.service import PATIENCE, Service, User, assert_clean_log, environment, running
+from support.tokens import signed
 
 pytestmark = pytest.mark.fuzz
 
@@ -154,7 +155,7 @@ def test_no_request_gives_a_server_error(
             if valid_token:
                 lines.append(f"Authorization: {user.headers['Authorization']}".encode())
             lines += [b"Content-Length: %d" % len(body), b"", b""]
-            with socket.create_connection(address, timeout=30) as connection:
+            with socket.create_connection(address, timeout=PATIENCE) as connection:
                 connection.sendall(b"\r\n".join(lines))
                 with suppress(ConnectionError):
                     connection.sendall(body)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import itertools
 import json
 import threading
 import time
@@ -15,11 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Service, assert_clean_log, environment, running, wait_for
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwks_endpoint import (
+
+import jwks
+from support.jwks_endpoint import (
     ATTACKER,
     ISSUER,
     KEY,
@@ -34,9 +34,8 @@ from jwks_endpoint import (
     respond,
     token,
 )
-from tokens import SECRET, encode, sign, signed
-
-import jwks
+from support.service import Service, assert_clean_log, environment, patient, running, wait_for
+from support.tokens import SECRET, encode, sign, signed
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def trusting(database_url: str, endpoint: Endpoint) -> Iterator[Service]:
     """The service, which has met the published key."""
     env = environment(database_url, BETTER_AUTH_URL=ISSUER, BETTER_AUTH_JWKS_URL=endpoint.url)
     with running(env) as service:
-        assert call(service, token()).status_code == 200
+        wait_for(lambda: call(service, token()).status_code == 200)
         yield service
         output = service.output()
     assert_clean_log(output)
@@ -185,16 +184,13 @@ def test_one_fetch_serves_all_who_wait_for_the_first(database_url: str, endpoint
 
 def test_forged_kids_fetch_at_a_bounded_rate(trusting: Service, endpoint: Endpoint) -> None:
     endpoint.wait_until_a_fetch_is_due()
-    before = len(endpoint.hits)
+    before, started = len(endpoint.hits), time.monotonic()
     with ThreadPoolExecutor(10) as clients:
         forgeries = [token(ATTACKER, kid=f"forged-{i}") for i in range(600)]
         for answer in clients.map(lambda each: call(trusting, each), forgeries):
             assert_unauthorized(answer)
-    hits = endpoint.hits[before:]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(hits)]
-    assert hits
-    # The endpoint sees them when they arrive, a little off from when they were sent.
-    assert all(gap > jwks.MIN_INTERVAL - 0.3 for gap in gaps)
+    seconds = time.monotonic() - started
+    assert 1 <= len(endpoint.hits) - before <= 1 + seconds / jwks.MIN_INTERVAL
     assert call(trusting, token()).status_code == 200
 
 
@@ -203,12 +199,10 @@ def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(
 ) -> None:
     new = Ed25519PrivateKey.generate()
     endpoint.keys = [published(new, "new")]
-    endpoint.wait_until_a_fetch_is_due()
-    assert call(trusting, token(new, kid="new")).status_code == 200
+    wait_for(lambda: call(trusting, token(new, kid="new")).status_code == 200)
     assert_unauthorized(call(trusting, token()))
     endpoint.keys.append(published())
-    endpoint.wait_until_a_fetch_is_due()
-    assert call(trusting, token()).status_code == 200
+    wait_for(lambda: call(trusting, token()).status_code == 200)
     assert call(trusting, token(new, kid="new")).status_code == 200
 
 
@@ -242,29 +236,34 @@ def test_known_keys_outlive_a_faulty_endpoint(
 
 
 def test_nobody_waits_for_a_hanging_endpoint_but_unknown_keys(
-    trusting: Service, endpoint: Endpoint
+    database_url: str, endpoint: Endpoint
 ) -> None:
     released = threading.Event()
 
     def hang(request: BaseHTTPRequestHandler) -> None:
-        released.wait(30)
+        released.wait()
         hang_up(request)
 
-    endpoint.answer = hang
-    endpoint.wait_until_a_fetch_is_due()
-    before = len(endpoint.hits)
-    with ThreadPoolExecutor(20) as clients:
-        waiting = [clients.submit(call, trusting, token(kid=f"new-{i}")) for i in range(20)]
+    env = environment(database_url, BETTER_AUTH_URL=ISSUER, BETTER_AUTH_JWKS_URL=endpoint.url)
+    with (
+        running(env, program=patient("jwks.FETCH_TIMEOUT")) as service,
+        ThreadPoolExecutor(20) as clients,
+    ):
+        assert call(service, token()).status_code == 200
+        endpoint.answer = hang
+        endpoint.wait_until_a_fetch_is_due()
+        before = len(endpoint.hits)
+        waiting = [clients.submit(call, service, token(kid=f"new-{i}")) for i in range(20)]
         wait_for(lambda: len(endpoint.hits) > before)
         for _ in range(20):
-            assert call(trusting, token()).status_code == 200
-            assert call(trusting, signed()).status_code == 200
-            assert trusting.client.get("/health").status_code == 200
+            assert call(service, token()).status_code == 200
+            assert call(service, signed()).status_code == 200
+            assert service.client.get("/health").status_code == 200
         assert not any(each.done() for each in waiting)
-        for each in waiting:
-            assert_unauthorized(each.result(timeout=20))
         released.set()
-    assert len(endpoint.hits) == before + 1
+        for each in waiting:
+            assert_unauthorized(each.result())
+        assert len(endpoint.hits) == before + 1
 
 
 def test_an_unreachable_endpoint_is_a_401(database_url: str) -> None:
@@ -289,7 +288,7 @@ def test_known_keys_are_fetched_again_in_the_background(
         try:
             assert await keys.find(KID)
             endpoint.keys = [published(kid="other")]
-            for _ in range(1000):
+            for _ in range(10_000):
                 if await keys.find(KID) is None:
                     break
                 await asyncio.sleep(0.01)
@@ -298,7 +297,7 @@ def test_known_keys_are_fetched_again_in_the_background(
         finally:
             await keys.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(scenario())
 
 
 RSA = public_jwk(rsa.generate_private_key(65537, 2048), "RS256")

@@ -6,10 +6,19 @@ import socket
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import LINE, Service, User, assert_clean_log, environment, running, wait_for
-from tokens import encode, signed
 
 from logs import LineFormatter
+from support.service import (
+    LINE,
+    PATIENCE,
+    Service,
+    User,
+    assert_clean_log,
+    environment,
+    running,
+    wait_for,
+)
+from support.tokens import encode, signed
 
 
 def lines_with(service: Service, text: str) -> list[str]:
@@ -81,16 +90,27 @@ def test_every_403_is_logged_with_its_reason(service: Service, user: User, stran
         assert reason in line
 
 
-def test_a_500_is_logged_with_its_traceback(down: Service) -> None:
-    user = down.user()
-    response = user.call("GET")
-    request_line(down, response.headers["x-request-id"])
-    lines = [line for line in down.output().splitlines() if f"[{user.id}]" in line]
-    assert all(fields(line)[3] == f"GET {user.path}" for line in lines)
-    assert any("[Traceback (most recent call last):]" in line for line in lines)
-    assert any("pool.py" in line for line in lines)
-    assert any("OperationalError" in line and "Connection refused" in line for line in lines)
-    assert {fields(line)[1] for line in lines} == {"ERROR", "INFO"}
+def test_a_500_is_logged_with_its_traceback_once_a_minute() -> None:
+    url = "postgresql://someone:database-canary@127.0.0.1:1/nowhere"
+    with running(environment(url)) as down:
+        users = [down.user() for _ in range(3)]
+        for user in users:
+            request_line(down, user.call("GET").headers["x-request-id"])
+        output = down.output()
+    assert_clean_log(output, url, "database-canary")
+    first, *others = [
+        [line for line in output.splitlines() if f"[{user.id}]" in line] for user in users
+    ]
+    assert all(fields(line)[3] == f"GET {users[0].path}" for line in first)
+    assert [line for line in first if "[Traceback (most recent call last):]" in line] != []
+    assert any("connection.py" in line for line in first)
+    assert any("OperationalError" in line and "Connection refused" in line for line in first)
+    assert not any("The above exception was" in line for line in first)
+    assert {fields(line)[1] for line in first} == {"ERROR", "INFO"}
+    for times, lines in enumerate(others, 1):
+        assert len(lines) == 2
+        message = f"Internal server error: OperationalError, {times} times since its traceback"
+        assert f"[{message} request_id=" in lines[0]
 
 
 def test_nothing_that_a_client_sends_forges_a_line(service: Service) -> None:
@@ -102,7 +122,7 @@ def test_nothing_that_a_client_sends_forges_a_line(service: Service) -> None:
     line = request_line(service, response.headers["x-request-id"])
     assert fields(line)[2] == "-"
     address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
         connection.sendall(f"GET /[x]]\x7f HTTP/1.1\r\nHost: x\r\n\r\n{forged}\r\n".encode())
         connection.recv(1000)
     assert forged not in service.output()

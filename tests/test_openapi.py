@@ -5,8 +5,9 @@ import tomllib
 from typing import Any
 
 import pytest
-from conftest import PROJECT, Service, User
-from test_validation import BLANKS
+
+from support.service import PROJECT, Service, User
+from test_schemas import BLANKS
 
 OPERATIONS = {
     ("/livez", "get"): {"200"},

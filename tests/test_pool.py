@@ -7,21 +7,18 @@ from typing import TypeVar
 
 import psycopg2
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from sqlmodel import Session
 
-from pool import DatabaseTimeout, SessionPool, execute, give_way
+from connection import DatabaseTimeout
+from pool import SessionPool, execute, give_way
 
 T = TypeVar("T")
 
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    return (
-        make_url(database_url)
-        .set(drivername="postgresql+psycopg2")
-        .render_as_string(hide_password=False)
-    )
+    return database_url
 
 
 def run_once(url: str, work: Callable[[Session], T]) -> T:
@@ -71,11 +68,11 @@ def test_postgresql_gives_a_statement_up_before_the_service_does(url: str) -> No
 
 def test_work_that_takes_too_long_is_ended(url: str) -> None:
     def sleep(session: Session) -> None:
-        for _ in range(60):  # none of them is too long for PostgreSQL
+        for _ in range(600):  # none of them is too long for PostgreSQL
             session.execute(text("SELECT pg_sleep(0.2)"))
 
     async def ended() -> None:
-        pool = SessionPool(url, pool_size=2, time_limit=1)
+        pool = SessionPool(url, pool_size=2, time_limit=3)
         with pytest.raises(DatabaseTimeout):
             await pool.run(sleep)
         # Both connections are free again.

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from conftest import PROJECT, connected, environment, new_database, running, wait_for
-from load import COUNT_TOGGLES, all_calls, summary, writers
-from servers import PgBouncer
 from sqlalchemy import make_url
+
+from support.load import COUNT_TOGGLES, all_calls, summary, writers
+from support.pgbouncer import PgBouncer
+from support.postgres import connected, new_database, passable_folder
+from support.service import PROJECT, environment, running, wait_for
 
 pytestmark = pytest.mark.pooler
 
@@ -21,13 +22,12 @@ DB_TIMEOUT = 3
 
 
 @pytest.fixture
-def pooler(tmp_path: Path) -> Iterator[PgBouncer]:
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(0o755)
-    pooler = PgBouncer(tmp_path, os.environ["TEST_DATABASE_URL"])
-    pooler.start()
-    yield pooler
-    pooler.kill()
+def pooler() -> Iterator[PgBouncer]:
+    with passable_folder() as folder:
+        pooler = PgBouncer(folder, os.environ["TEST_DATABASE_URL"])
+        pooler.start()
+        yield pooler
+        pooler.kill()
 
 
 def test_the_whole_suite_passes_through_pgbouncer(

@@ -4,10 +4,9 @@ import ast
 import re
 import shlex
 
-from conftest import PROJECT, Service
-from tokens import signed
-
 from config import Settings
+from support.service import PROJECT, Service
+from support.tokens import signed
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 

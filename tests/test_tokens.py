@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Service, assert_clean_log, environment, running
-from issuer import Account, BetterAuth, better_auth, readme_script, script
-from tokens import SECRET
+
+from support.issuer import Account, BetterAuth, better_auth, readme_script, script
+from support.service import Service, assert_clean_log, environment, running
+from support.tokens import SECRET
 
 pytestmark = pytest.mark.tokens
 

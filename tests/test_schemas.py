@@ -1,7 +1,8 @@
 """What may be sent, and what one sentence says of the rest."""
 
 import pytest
-from conftest import ITEM_CALLS, Service, User, assert_error
+
+from support.service import ITEM_CALLS, Service, User, assert_error
 
 TITLE_LENGTH = "Title must be between 1 and 200 characters"
 DESCRIPTION_LENGTH = "Description must be at most 1000 characters"

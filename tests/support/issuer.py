@@ -2,20 +2,20 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
-from conftest import PROJECT, wait_for
-from tokens import SECRET
 
-FOLDER = Path(__file__).parent / "better_auth"
+from support.network import free_port
+from support.service import PATIENCE, PROJECT, wait_for
+from support.tokens import SECRET
+
+FOLDER = PROJECT / "tests" / "better_auth"
 STOCK = "jwt()"
 SCRIPT = """
 import { betterAuth } from "better-auth";
@@ -42,12 +42,6 @@ def readme_script(way: str) -> str:
     assert block[1].count("// … database") == 1
     configured = re.sub(r"// … database.*", "...options,", block[1])
     return f'import {{ options, serve }} from "./server.mjs";\n{configured}\nserve(auth);'
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @dataclass
@@ -85,7 +79,7 @@ class BetterAuth:
     def sign_up(self) -> Account:
         headers = {"Origin": self.origin}
         client = self.browsers.enter_context(
-            httpx.Client(base_url=self.url + self.base, headers=headers)
+            httpx.Client(base_url=self.url + self.base, headers=headers, timeout=PATIENCE)
         )
         email = f"{uuid.uuid4().hex}@example.com"
         body = {"email": email, "password": "a-password-of-30-characters-000", "name": "Ada"}
@@ -138,9 +132,9 @@ def better_auth(
             except httpx.TransportError:
                 return False
 
-        wait_for(answers, 30)
+        wait_for(answers)
         with ExitStack() as browsers:
             yield BetterAuth(url, base, origin or url, browsers)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE)

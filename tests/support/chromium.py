@@ -12,8 +12,9 @@ from pathlib import Path
 import fasteners
 import httpx
 import pytest
-from conftest import PROJECT, Service, environment, running, wait_for
-from issuer import free_port
+
+from support.network import free_port
+from support.service import PATIENCE, PROJECT, Service, environment, running, wait_for
 
 FRONTEND = PROJECT / "examples" / "frontend"
 NEXT = FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next"
@@ -76,11 +77,11 @@ def frontend(database_url: str, token_lifetime: str = "15m") -> Iterator[tuple[s
             },
         )
         try:
-            wait_for(lambda: answers(url), 30)
+            wait_for(lambda: answers(url))
             yield url, service
         finally:
             page.terminate()
-            page.wait(timeout=30)
+            page.wait(timeout=PATIENCE)
 
 
 def answers(url: str) -> bool:

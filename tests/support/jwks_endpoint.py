@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jose import jwk
-from tokens import encode
 
 import jwks
+from support.tokens import encode
 
 ISSUER = "https://app.example.com"
 USER_ID = "user_123"
@@ -30,7 +30,7 @@ def published(key: Ed25519PrivateKey = KEY, kid: str = KID) -> dict[str, Any]:
 
 def claims(**changes: Any) -> str:  # noqa: ANN401
     now = int(time.time())
-    defaults = {"sub": USER_ID, "iss": ISSUER, "aud": ISSUER, "iat": now, "exp": now + 600}
+    defaults = {"sub": USER_ID, "iss": ISSUER, "aud": ISSUER, "iat": now, "exp": now + 3600}
     return json.dumps(defaults | changes)
 
 

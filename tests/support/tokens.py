@@ -29,7 +29,7 @@ def signed(
 ) -> str:
     """Sign claims; a claim that is `...` is left out."""
     now = int(time.time())
-    all_claims = {"sub": "user_123", "email": "user@example.com", "iat": now, "exp": now + 600}
+    all_claims = {"sub": "user_123", "email": "user@example.com", "iat": now, "exp": now + 3600}
     all_claims = {name: value for name, value in (all_claims | claims).items() if value is not ...}
     return sign(
         json.dumps({"alg": "HS256", "typ": "JWT"} | (header or {})), json.dumps(all_claims), secret

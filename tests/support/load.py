@@ -14,7 +14,9 @@ from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import httpx
-from conftest import Service, User, connected
+
+from support.postgres import connected
+from support.service import Service, User
 
 COUNT_TOGGLES = """
     CREATE TABLE toggles (task_id int);

@@ -1,0 +1,206 @@
+"""A connection: to one of the URL's hosts, its statements limited, its waits not blocking."""
+
+import asyncio
+import math
+import select
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import (
+    POLL_OK,
+    POLL_READ,
+    connection,
+    cursor,
+    parse_dsn,
+    set_wait_callback,
+)
+from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy.util.concurrency import await_, in_greenlet
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to connect, for all hosts of the URL together."""
+KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Notice within a minute that the host of an idle connection is gone; Linux takes two hours."""
+READ_ONLY = "25006"
+CONFLICTS = {"40001", "40P01"}
+"""Serialization failure and deadlock. PostgreSQL has undone the transaction."""
+NOT_EXECUTED = {READ_ONLY, *CONFLICTS}
+"""Errors that prove that their statement changed nothing."""
+HOST_LISTS = ("host", "hostaddr", "port")
+MAX_POLL = 60.0
+"""Seconds for which a thread waits at a time."""
+
+
+class DatabaseTimeout(Exception):
+    """The database did not answer in time. A change that was asked for may still be applied."""
+
+
+class PooledConnection(connection):
+    """A connection that knows what the work that uses it has done and how long it may take."""
+
+    connect_by = math.inf
+    """The time of the monotonic clock at which connecting is given up."""
+    deadline = math.inf
+    """The time at which the work is given up."""
+    reserve = 0.0
+    """Seconds before that at which PostgreSQL gives a statement up."""
+    may_have_written = False
+    """Whether a statement of this work has changed something, as far as is known."""
+
+    def __init__(self, dsn: str, seconds: float) -> None:
+        self.connect_by = time.monotonic() + seconds
+        super().__init__(dsn)
+
+
+class _LimitedCursor(cursor):
+    """A cursor that lets PostgreSQL end a statement that takes longer than its work may.
+
+    In the statement's own message: `options=-c statement_timeout=…` is refused by transaction
+    poolers, a SET would reach their other clients, and SET LOCAL alone is one more round trip.
+    """
+
+    connection: PooledConnection
+
+    def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002, ANN401  # psycopg2's
+        pooled = self.connection
+        seconds = pooled.deadline - time.monotonic() - pooled.reserve
+        if seconds < pooled.reserve:
+            raise DatabaseTimeout("too little time left for another statement")
+        before = pooled.may_have_written
+        # PostgreSQL refuses a SELECT that contains a change, and no function here makes one.
+        pooled.may_have_written = before or not query.startswith("SELECT ")
+        if seconds < math.inf:
+            query = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; {query}"
+        try:
+            super().execute(query, vars)
+        except psycopg2.Error as exc:
+            if exc.pgcode in NOT_EXECUTED:
+                pooled.may_have_written = before
+            raise
+
+
+class Servers:
+    """The hosts of a URL. The one that answered last is tried first.
+
+    libpq tries them in the URL's order, and leaves the time limit to those who wait for it. So one
+    host that swallows packets would use up the time of all.
+    """
+
+    def __init__(self, url: str, **defaults: Any) -> None:  # noqa: ANN401  # psycopg2's
+        given = parse_dsn(url)
+        parameters = defaults | given
+        seconds = float(given.get("connect_timeout") or 0)
+        targets = _targets(parameters)
+        self._seconds = seconds if seconds > 0 else CONNECT_TIMEOUT / len(targets)
+        self._targets = [parameters | target for target in targets]
+
+    def connect(self) -> PooledConnection:
+        """Connect to the first host that answers and is of the kind that the URL asks for.
+
+        Raises:
+            psycopg2.OperationalError: None does; nothing was executed.
+
+        """
+        targets = self._targets
+        factory = partial(PooledConnection, seconds=self._seconds)
+        for number, target in enumerate(targets, 1):
+            try:
+                connected: PooledConnection = psycopg2.connect(**target, connection_factory=factory)
+            except psycopg2.OperationalError:
+                if number == len(targets):
+                    raise
+            else:
+                self._targets = sorted(targets, key=lambda each: each is not target)
+                return connected
+        raise AssertionError  # there is at least one
+
+
+def _targets(parameters: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Split libpq's lists of hosts, addresses and ports, where it would try one by one itself."""
+    lists = {name: str(parameters.get(name, "")).split(",") for name in HOST_LISTS}
+    number = max(len(lists["host"]), len(lists["hostaddr"]))
+    if number == 1 or parameters.get("target_session_attrs") == "prefer-standby":
+        return [{}]
+    return [
+        {
+            name: each[index] if len(each) > 1 else each[0]
+            for name, each in lists.items()
+            if any(each)
+        }
+        for index in range(number)
+    ]
+
+
+def engine(url: str, time_limit: float | None = None) -> Engine:
+    """Return an engine without a pool; with a time limit, each statement is a transaction."""
+    # Whatever the role's or the database's default is, this process sends UTF-8.
+    defaults: dict[str, Any] = {"client_encoding": "UTF8", **KEEPALIVE}
+    options: dict[str, Any] = {}
+    if time_limit:
+        defaults["tcp_user_timeout"] = round(time_limit * 1000)
+        defaults["cursor_factory"] = _LimitedCursor
+        options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    return create_engine(
+        "postgresql+psycopg2://",
+        creator=Servers(url, **defaults).connect,
+        # Otherwise an error's message, and so the log, holds users' data.
+        hide_parameters=True,
+        # Two statements on each new connection, for a type that is not in use.
+        use_native_hstore=False,
+        poolclass=NullPool,
+        **options,
+    )
+
+
+def _wait(connection: Any) -> None:  # noqa: ANN401  # psycopg2's
+    """Wait for the server where psycopg2 itself would block."""
+    wait = _wait_in_greenlet if in_greenlet() else _wait_in_thread
+    wait(connection)
+
+
+def _wait_in_greenlet(connection: Any) -> None:  # noqa: ANN401
+    while (state := connection.poll()) != POLL_OK:
+        await_(_readiness(connection.fileno(), reading=state == POLL_READ))
+
+
+def _wait_in_thread(connection: Any) -> None:  # noqa: ANN401
+    deadline = getattr(connection, "connect_by", math.inf)
+    while (state := connection.poll()) != POLL_OK:
+        seconds = min(deadline - time.monotonic(), MAX_POLL)
+        if seconds < 0:
+            raise psycopg2.OperationalError("timeout expired")
+        is_ready(connection.fileno(), seconds, reading=state == POLL_READ)
+
+
+async def _readiness(descriptor: int, *, reading: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    add, remove = (
+        (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
+    )
+    add(descriptor, _wake, ready)
+    try:
+        await ready
+    finally:
+        remove(descriptor)
+
+
+def _wake(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def is_ready(descriptor: int, seconds: float, *, reading: bool = True) -> bool:
+    """Wait until the socket can be read or written; tell whether it can."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN if reading else select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
+    read, write = ([descriptor], []) if reading else ([], [descriptor])  # Windows
+    return any(select.select(read, write, [], seconds))
+
+
+set_wait_callback(_wait)
