@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import psycopg2
+from psycopg2.errors import DeadlockDetected, ReadOnlySqlTransaction, SerializationFailure
 from psycopg2.extensions import (
     POLL_OK,
     POLL_READ,
@@ -24,10 +25,9 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to connect, for all hosts of the URL together."""
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """Notice within a minute that the host of an idle connection is gone; Linux takes two hours."""
-READ_ONLY = "25006"
-CONFLICTS = {"40001", "40P01"}
-"""Serialization failure and deadlock. PostgreSQL has undone the transaction."""
-NOT_EXECUTED = {READ_ONLY, *CONFLICTS}
+CONFLICTS = (SerializationFailure, DeadlockDetected)
+"""PostgreSQL has undone the transaction because of another one."""
+NOT_EXECUTED = (ReadOnlySqlTransaction, *CONFLICTS)
 """Errors that prove that their statement changed nothing."""
 HOST_LISTS = ("host", "hostaddr", "port")
 MAX_POLL = 60.0
@@ -76,9 +76,8 @@ class _LimitedCursor(cursor):
             query = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; {query}"
         try:
             super().execute(query, vars)
-        except psycopg2.Error as exc:
-            if exc.pgcode in NOT_EXECUTED:
-                pooled.may_have_written = before
+        except NOT_EXECUTED:
+            pooled.may_have_written = before
             raise
 
 

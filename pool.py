@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg2
+from psycopg2.errors import ReadOnlySqlTransaction
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_, greenlet_spawn
 from sqlmodel import Session
 
-from connection import CONFLICTS, READ_ONLY, DatabaseTimeout, PooledConnection, engine, is_ready
+from connection import CONFLICTS, DatabaseTimeout, PooledConnection, engine, is_ready
 
 PATIENCE = 5.0
 """Seconds for which connecting is tried again when an outage begins: a failover takes as long."""
@@ -119,14 +120,14 @@ class SessionPool:
                 try:
                     return await greenlet_spawn(work, held.session)
                 except (psycopg2.Error, DBAPIError) as exc:
-                    code = getattr(getattr(exc, "orig", exc), "pgcode", None) or ""
-                    if code == READ_ONLY:
+                    cause: Any = getattr(exc, "orig", exc)  # SQLAlchemy's have the driver's
+                    if isinstance(cause, ReadOnlySqlTransaction):
                         self._retired = time.monotonic()
-                    elif code.startswith(NOT_HERE):
+                    elif (cause.pgcode or "").startswith(NOT_HERE):
                         driver.close()
                     if driver.may_have_written:
                         raise
-                    if code not in CONFLICTS:
+                    if not isinstance(cause, CONFLICTS):
                         if is_last or self._is_usable(held):
                             raise
                         raise _ServerChanged from exc

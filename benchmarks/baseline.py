@@ -28,13 +28,11 @@ logger = logging.getLogger("baseline")
 
 
 def utcnow() -> datetime:
-    """Return what `datetime.utcnow` did before it was deprecated."""
+    # What datetime.utcnow did before it was deprecated.
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Task(SQLModel, table=True):
-    """Database model for tasks table."""
-
     __tablename__ = "tasks"
 
     id: int | None = Field(default=None, primary_key=True)
@@ -47,15 +45,11 @@ class Task(SQLModel, table=True):
 
 
 class TaskCreate(SQLModel):
-    """Model for creating a new task."""
-
     title: str = Field(min_length=1, max_length=200)
     description: str | None = Field(default=None, max_length=1000)
 
 
 class TaskUpdate(SQLModel):
-    """Model for updating an existing task; all fields optional."""
-
     title: str | None = Field(default=None, min_length=1, max_length=200)
     description: str | None = Field(default=None, max_length=1000)
     completed: bool | None = None
@@ -65,8 +59,6 @@ Utc = Annotated[datetime, AfterValidator(lambda moment: moment.replace(tzinfo=UT
 
 
 class TaskResponse(SQLModel):
-    """Model for task responses."""
-
     id: int
     user_id: str
     title: str
@@ -77,8 +69,6 @@ class TaskResponse(SQLModel):
 
 
 class TaskListResponse(SQLModel):
-    """Model for list of tasks."""
-
     tasks: list[TaskResponse]
     count: int
 
@@ -93,7 +83,6 @@ engine = create_engine(
 
 
 def get_session() -> Iterator[Session]:
-    """Yield a session for the request."""
     with Session(engine) as session:
         yield session
 
@@ -104,7 +93,6 @@ SessionDep = Annotated[Session, Depends(get_session)]
 def get_current_user(
     user_id: str, credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]
 ) -> str:
-    """Validate the token and ensure that the path's user is the token's."""
     try:
         payload = jwt.decode(
             credentials.credentials,
@@ -123,12 +111,9 @@ CurrentUser = Annotated[str, Depends(get_current_user)]
 
 
 class LoggingMiddleware(BaseHTTPMiddleware):
-    """Log each request."""
-
     async def dispatch(
         self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        """Log the request's status and duration."""
         started = time.perf_counter()
         response = await call_next(request)
         milliseconds = (time.perf_counter() - started) * 1000
@@ -150,19 +135,16 @@ app.add_middleware(LoggingMiddleware)
 
 @app.exception_handler(HTTPException)
 def render_error(_: Request, exc: HTTPException) -> JSONResponse:
-    """Answer with the specified body."""
     code = CODES.get(exc.status_code, "SERVER_ERROR")
     return JSONResponse({"detail": exc.detail, "code": code}, exc.status_code)
 
 
 @app.exception_handler(RequestValidationError)
 def render_validation_error(_: Request, exc: RequestValidationError) -> JSONResponse:
-    """Answer 400 with the specified body."""
     return JSONResponse({"detail": exc.errors()[0]["msg"], "code": "VALIDATION_ERROR"}, 400)
 
 
 def find_task(session: Session, user_id: str, task_id: int) -> Task:
-    """Return the task if it is the user's."""
     task = session.get(Task, task_id)
     if task is None:
         raise HTTPException(404, f"Task with id {task_id} not found")
@@ -172,7 +154,6 @@ def find_task(session: Session, user_id: str, task_id: int) -> Task:
 
 
 def save(session: Session, task: Task) -> Task:
-    """Commit the task and read it again."""
     session.add(task)
     session.commit()
     session.refresh(task)
@@ -186,7 +167,6 @@ def list_tasks(
     status: Literal["all", "pending", "completed"] = "all",
     sort: Literal["created", "title"] = "created",
 ) -> dict[str, object]:
-    """List the user's tasks."""
     statement = select(Task).where(Task.user_id == user_id)
     if status != "all":
         statement = statement.where(Task.completed == (status == "completed"))
@@ -200,19 +180,16 @@ def list_tasks(
 
 @app.post("/api/{user_id}/tasks", response_model=TaskResponse, status_code=201)
 def create_task(user_id: CurrentUser, session: SessionDep, body: TaskCreate) -> Task:
-    """Create a task."""
     return save(session, Task(user_id=user_id, **body.model_dump()))
 
 
 @app.get("/api/{user_id}/tasks/{task_id}", response_model=TaskResponse)
 def get_task(user_id: CurrentUser, session: SessionDep, task_id: int) -> Task:
-    """Get a task."""
     return find_task(session, user_id, task_id)
 
 
 @app.put("/api/{user_id}/tasks/{task_id}", response_model=TaskResponse)
 def update_task(user_id: CurrentUser, session: SessionDep, task_id: int, body: TaskUpdate) -> Task:
-    """Update a task."""
     task = find_task(session, user_id, task_id)
     for field, value in body.model_dump(exclude_unset=True).items():
         setattr(task, field, value)
@@ -222,14 +199,12 @@ def update_task(user_id: CurrentUser, session: SessionDep, task_id: int, body: T
 
 @app.delete("/api/{user_id}/tasks/{task_id}", status_code=204)
 def delete_task(user_id: CurrentUser, session: SessionDep, task_id: int) -> None:
-    """Delete a task."""
     session.delete(find_task(session, user_id, task_id))
     session.commit()
 
 
 @app.patch("/api/{user_id}/tasks/{task_id}/complete", response_model=TaskResponse)
 def toggle_task(user_id: CurrentUser, session: SessionDep, task_id: int) -> Task:
-    """Toggle a task's completion."""
     task = find_task(session, user_id, task_id)
     task.completed = not task.completed
     task.updated_at = utcnow()

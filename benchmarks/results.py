@@ -1,7 +1,6 @@
-"""What the measurements write: JSON and Markdown, and what they were measured on."""
+"""What the measurements have in common: options, tables, and files for the results."""
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -10,24 +9,23 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
 
-from benchmarks.harness import CONFIGURATION, PROJECT, connected
-from dev_postgres import EmbeddedPostgres
+from benchmarks.apps import PROJECT
+from benchmarks.data import Postgres, connected
 
 FOLDER = Path(__file__).parent / "results"
-STATED = [*CONFIGURATION, "fsync", "synchronous_commit", "full_page_writes", "shared_buffers"]
-PACKAGES = [
-    "fastapi",
-    "starlette",
-    "uvicorn",
-    "pydantic",
-    "sqlalchemy",
-    "sqlmodel",
-    "psycopg2-binary",
-]
+SETTINGS = ["server_version", "max_connections", "fsync", "synchronous_commit", "shared_buffers"]
+PACKAGES = ["fastapi", "uvicorn", "pydantic", "sqlalchemy", "sqlmodel", "psycopg2-binary"]
+FIGURES = {
+    "requests_per_second": "requests/s",
+    "app_cpu_us": "app CPU µs",
+    "database_cpu_us": "database CPU µs",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+}
+"""Of a load, and their headings; CPU is for each request."""
 
 
 def options_parser(doc: str | None, *, rounds: int, seconds: int) -> argparse.ArgumentParser:
@@ -45,66 +43,31 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def machine(server: EmbeddedPostgres) -> dict[str, Any]:
-    """Describe what the figures were measured on."""
+def machine(server: Postgres) -> str:
+    """Describe what the figures are measured on."""
     with connected(server.url) as cursor:
-        settings = {}
-        for name in ("server_version", *STATED):
-            cursor.execute(f"SHOW {name}")
-            settings[name] = (cursor.fetchone() or [None])[0]
-    mounts = (
-        part
-        for part in psutil.disk_partitions(all=True)
-        if server.data.is_relative_to(part.mountpoint)
-    )
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "commit": _output("git", "describe", "--always", "--dirty"),
-        "cpu": _cpu_model(),
-        "cpus": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
-        "system": platform.platform(),
-        "file_system": max(mounts, key=lambda part: len(part.mountpoint)).fstype,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "postgresql": settings,
-        "load_before": os.getloadavg()[0],
-    }
-
-
-def described(machine: dict[str, Any]) -> str:
-    """Say in Markdown what `machine` found."""
-    postgresql = ", ".join(f"{name} {value}" for name, value in machine["postgresql"].items())
-    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+        cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [SETTINGS])
+        settings = ", ".join(" ".join(row) for row in cursor)
+    cpu = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=PROJECT, check=False, capture_output=True
+    ).stdout.decode()
     return (
-        f"{machine['date']}, commit {machine['commit']}. {machine['cpus']} x {machine['cpu']}, "
-        f"{machine['memory_gb']} GB, {machine['file_system']}, {machine['system']}. "
-        f"Python {machine['python']}; {packages}. PostgreSQL: {postgresql}. "
-        f"Load average before: {machine['load_before']:.2f}.\n"
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit.strip()}. {os.cpu_count()} x "
+        f"{cpu}, {psutil.virtual_memory().total / 1e9:.0f} GB, {platform.platform()}, load average "
+        f"{os.getloadavg()[0]:.2f}. Python {platform.python_version()}, "
+        f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}. PostgreSQL: {settings}.\n"
     )
 
 
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "?")
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(
-        command, cwd=PROJECT, check=False, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def write_results(folder: Path, name: str, results: dict[str, Any], markdown: str) -> None:
-    """Write NAME.json and NAME.md, and print the tables."""
+def write(folder: Path, name: str, parts: Sequence[str]) -> None:
+    """Write the tables to NAME.md, and print them."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / f"{name}.md").write_text(markdown)
-    print(markdown)
-    print(f"Written to {folder}/{name}.*")
+    (folder / f"{name}.md").write_text("\n".join(parts))
+    print("\n".join(parts), f"Written to {folder}/{name}.md", sep="\n")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *([short(value) for value in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -119,7 +82,9 @@ def short(value: object) -> str:
     return str(value)
 
 
-def spread(values: Iterable[float]) -> str | None:
+def spread(values: Iterable[float]) -> str:
     """Return the median, and in brackets the smallest and the largest."""
     known = sorted(values)
-    return f"{short(median(known))} ({short(known[0])} to {short(known[-1])})" if known else None
+    if not known:
+        return "-"
+    return f"{short(median(known))} ({short(known[0])} to {short(known[-1])})"

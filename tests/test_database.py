@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutinefunction
+from typing import Any
 
 import alembic.command
 import alembic.config
@@ -19,7 +20,16 @@ from sqlalchemy import create_engine, make_url
 from endpoint import OwnerRoute
 from routes import health, tasks
 from support.postgres import connected, new_database, waiting_for_locks
-from support.service import PATIENCE, PROJECT, Service, User, environment, running, wait_for
+from support.service import (
+    PATIENCE,
+    PROJECT,
+    Service,
+    User,
+    assert_clean_log,
+    environment,
+    running,
+    wait_for,
+)
 
 COLUMNS = [
     ("id", "integer", None, "NO", "nextval('tasks_id_seq'::regclass)"),
@@ -229,3 +239,69 @@ def test_no_thread_is_involved_in_a_request() -> None:
             call in owned or iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__)
         )
         pending += dependant.dependencies
+
+
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+def test_concurrent_toggles_are_all_counted_at_any_isolation(
+    empty_database_url: str, level: str
+) -> None:
+    name = make_url(empty_database_url).database
+    with connected(empty_database_url) as cursor:
+        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'")
+    with running(environment(empty_database_url)) as service, ThreadPoolExecutor(20) as threads:
+        user = service.user()
+        path = f"/{user.create()['id']}/complete"
+        calls = threads.map(lambda _: user.call("PATCH", path), range(101))
+        answers = [(answer.status_code, answer.json().get("completed")) for answer in calls]
+        assert sorted(answers) == [(200, False)] * 50 + [(200, True)] * 51
+        assert user.list()[0]["completed"]
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_text_is_named(encoding: str) -> None:
+    with new_database(encoding) as url, running(environment(url)) as service:
+        response = service.client.get("/health")
+        assert (response.status_code, response.json()["database"]) == (503, "disconnected")
+        reason = f"its encoding is {encoding}, which cannot hold every text"
+        assert service.output().count(f"[Schema not applied yet: {reason}") == 1
+        assert service.output().count(f"[Database unusable: {reason}") == 1
+        assert "Traceback" not in service.output()
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"password": "canary"}, "correct the user or the password in DATABASE_URL"),
+        ({"username": "canary"}, "correct the user or the password in DATABASE_URL"),
+        ({"database": "missing"}, "create the database, or correct its name in DATABASE_URL"),
+        ({"host": "missing.invalid"}, "correct the host in DATABASE_URL, or wait for DNS"),
+        ({"query": {"options": "-cstatement_timeout=x"}}, "invalid value for parameter"),
+        ({"query": {"sslmode": "require"}}, "correct sslmode in DATABASE_URL"),
+        ({"query": {"client_encoding": "nonsense"}}, "client_encoding"),
+    ],
+)
+def test_what_no_waiting_cures_is_one_line_that_says_what_to_do(
+    database_url: str, change: dict[str, Any], advice: str
+) -> None:
+    url = make_url(database_url).set(**change).render_as_string(hide_password=False)
+    with running(environment(url)) as service:
+        assert service.client.get("/health").status_code == 503
+        output = service.output()
+    lines = [line for line in output.splitlines() if "[WARNING]" in line]
+    assert len(lines) == 2
+    assert all(advice in line for line in lines), lines
+    assert "Traceback" not in output
+    assert_clean_log(output, "canary:", str(make_url(database_url).password))
+
+
+def test_a_schema_of_a_newer_version_is_one_line_and_is_served(empty_database_url: str) -> None:
+    with running(environment(empty_database_url)) as service:
+        service.user("somebody").create()
+    with connected(empty_database_url) as cursor:
+        cursor.execute("UPDATE alembic_version SET version_num = '9999'")
+    with running(environment(empty_database_url)) as service:
+        assert len(service.user("somebody").list()) == 1
+        assert service.client.get("/health").status_code == 200
+        output = service.output()
+    assert output.count("[The schema is of a newer version of the service: ") == 1
+    assert "Traceback" not in output

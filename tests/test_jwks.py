@@ -259,7 +259,7 @@ def test_nobody_waits_for_a_hanging_endpoint_but_unknown_keys(
             assert call(service, token()).status_code == 200
             assert call(service, signed()).status_code == 200
             assert service.client.get("/health").status_code == 200
-        assert not any(each.done() for each in waiting)
+            assert not any(each.done() for each in waiting)
         released.set()
         for each in waiting:
             assert_unauthorized(each.result())

@@ -41,6 +41,10 @@ class Network:
         self._flows = Event()
         self._flows.set()
 
+    def lead_to(self, port: int) -> None:
+        """Lead new connections to another server; the others stay where they are."""
+        self._target = port
+
     def accept(self) -> None:
         with suppress(OSError):  # the listener is shut down
             while True:

@@ -43,12 +43,14 @@ def connected(url: str) -> Iterator[Any]:
 
 
 @contextmanager
-def new_database() -> Iterator[str]:
+def new_database(encoding: str = "UTF8") -> Iterator[str]:
     """Create an empty database whose sessions are far from UTC, and yield its URL."""
     server_url = os.environ["TEST_DATABASE_URL"]
     name = f"test_{uuid.uuid4().hex}"
     with connected(server_url) as cursor:
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        cursor.execute(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"
+        )
         cursor.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Kathmandu'")
     try:
         url = make_url(server_url).set(database=name)

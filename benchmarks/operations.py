@@ -1,0 +1,81 @@
+"""What the measurements ask: a table of operations."""
+
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from jose import jwt
+
+SECRET = "only-for-benchmarks-0123456789-abcdefghijkl"
+CREATE = {"title": "Buy groceries for the week", "description": "Milk, bread and eggs"}
+UPDATE = {"title": "Buy groceries for the next week", "completed": True}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A request to a user's tasks. Path and headers may hold what `App.requests` fills in.
+
+    `{id}` is one of the user's tasks, `{deletable}` one made to be deleted, `{unique}` a text never
+    sent before, `{etag}` what a GET of the same path has as its ETag.
+    """
+
+    name: str
+    method: str
+    path: str = ""
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+    service_only: bool = False
+    """Whether the baseline and the peer do not have it."""
+
+    def has(self, placeholder: str) -> bool:
+        """Tell whether the path or a header has the placeholder."""
+        return any(placeholder in text for text in (self.path, *self.headers.values()))
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of an operation."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+    def raw(self) -> bytes:
+        """Return what is sent."""
+        headers = self.headers | ({"Content-Length": str(len(self.body))} if self.body else {})
+        lines = [f"{self.method} {self.path} HTTP/1.1", "Host: localhost"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
+
+
+OPERATIONS = {
+    operation.name: operation
+    for operation in (
+        Operation("get", "GET", "/{id}"),
+        Operation("list", "GET"),
+        Operation("create", "POST", "", CREATE, status=201),
+        Operation("toggle", "PATCH", "/{id}/complete"),
+        Operation("update", "PUT", "/{id}", UPDATE),
+        Operation("delete", "DELETE", "/{deletable}", status=204),
+    )
+}
+
+
+@cache
+def token(user_id: str) -> str:
+    """Sign a token as Better Auth would."""
+    now = int(time.time())
+    claims = {"sub": user_id, "email": "user@example.com", "name": "John Doe", "iat": now}
+    return jwt.encode(claims | {"exp": now + 24 * 3600}, SECRET, "HS256")
+
+
+def chosen(text: str) -> list[Operation]:
+    """Parse a command's option: names of operations, separated by commas."""
+    try:
+        return [OPERATIONS[name] for name in text.split(",")]
+    except KeyError as exc:
+        raise ArgumentTypeError(f"{exc} is none of {', '.join(OPERATIONS)}") from exc
