@@ -126,6 +126,14 @@ class PayloadTooLarge(ApiError):
     detail = "Request body must be at most 64 KiB"
 
 
+class IdempotencyKeyReused(ApiError):
+    """The `Idempotency-Key` belongs to another task; every new task needs a new key."""
+
+    status = HTTPStatus(422)  # its name differs between Python's versions
+    code = "IDEMPOTENCY_KEY_REUSED"
+    detail = "Idempotency-Key was used before with another title or description"
+
+
 class RequestTimeout(ApiError):
     """The request did not arrive in time."""
 
