@@ -25,7 +25,7 @@ from sqlmodel import Session
 from errors import IdempotencyKeyReused
 from models import KeyClaim, Task, in_utc
 from pool import execute
-from queries import RETURNED, TaskRow, as_dict, sql_of
+from queries import TaskRow, _as_dict, _returned, _sql
 
 SWEEP = 10
 """Expired keys that a new one removes, of any user: more than one, so that the table shrinks."""
@@ -78,13 +78,13 @@ _new_task = select(
     _claimed.c.created_at,
 )
 
-CREATE_ONCE = sql_of(
+CREATE_ONCE = _sql(
     insert(_tasks)
     .from_select([column.name for column in _tasks.columns], _new_task)
-    .returning(*RETURNED)
+    .returning(*_returned)
     .add_cte(_swept)
 )
-CLAIM = sql_of(select(_claim.fingerprint, _claim.task_id, _claim.created_at).where(_wanted))
+CLAIM = _sql(select(_claim.fingerprint, _claim.task_id, _claim.created_at).where(_wanted))
 
 
 def new_task_once(
@@ -101,11 +101,11 @@ def new_task_once(
     new = {**values, "fingerprint": fingerprint, "title": title, "description": description}
     while True:
         if rows := execute(session, CREATE_ONCE, new):
-            return as_dict(rows[0]), False
+            return _as_dict(rows[0]), False
         if rows := execute(session, CLAIM, values):
             break
         # Another request swept it as soon as it expired.
     stored, task_id, created_at = rows[0]
     if bytes(stored) != fingerprint:
         raise IdempotencyKeyReused
-    return as_dict((task_id, user_id, title, description, False, created_at, created_at)), True
+    return _as_dict((task_id, user_id, title, description, False, created_at, created_at)), True

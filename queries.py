@@ -49,7 +49,7 @@ class OneTask(NamedTuple):
     if_match: str
 
 
-def sql_of(statement: ClauseElement, *columns: str) -> str:
+def _sql(statement: ClauseElement, *columns: str) -> str:
     """Return the SQL of a statement that also sets the columns."""
     return str(statement.compile(dialect=DIALECT, column_keys=columns or None))
 
@@ -57,10 +57,10 @@ def sql_of(statement: ClauseElement, *columns: str) -> str:
 _tasks = Task.metadata.tables["tasks"]
 _task = _tasks.columns
 _fields = tuple(TaskResponse.model_fields)
-RETURNED = [_task[name] for name in _fields]
+_returned = [_task[name] for name in _fields]
 _owned = (_task.user_id == bindparam("owner")) & (_task.id == bindparam("task_id"))
 _list = (
-    select(*RETURNED)
+    select(*_returned)
     .where(_task.user_id == bindparam("owner"))
     .order_by(_task.created_at.desc(), _task.id.desc())
 )
@@ -70,23 +70,23 @@ CHANGED_NOW = func.greatest(
     in_utc(func.statement_timestamp()),
 )
 """`updated_at` after a change: it grows with each, even if the clock is set back."""
-_update = update(_tasks).where(_owned).values(updated_at=CHANGED_NOW).returning(*RETURNED)
+_update = update(_tasks).where(_owned).values(updated_at=CHANGED_NOW).returning(*_returned)
 
 
 def _one_task(statement: Select[Any] | Update | Delete, *columns: str) -> OneTask:
-    return OneTask(sql_of(statement, *columns), sql_of(statement.where(_unchanged), *columns))
+    return OneTask(_sql(statement, *columns), _sql(statement.where(_unchanged), *columns))
 
 
 LIST = {
-    TaskStatus.ALL: sql_of(_list),
-    TaskStatus.PENDING: sql_of(_list.where(not_(_task.completed))),
-    TaskStatus.COMPLETED: sql_of(_list.where(_task.completed)),
+    TaskStatus.ALL: _sql(_list),
+    TaskStatus.PENDING: _sql(_list.where(not_(_task.completed))),
+    TaskStatus.COMPLETED: _sql(_list.where(_task.completed)),
 }
-CREATE = sql_of(insert(_tasks).returning(*RETURNED), "user_id", "title", "description", "completed")
-GET = _one_task(select(*RETURNED).where(_owned))
+CREATE = _sql(insert(_tasks).returning(*_returned), "user_id", "title", "description", "completed")
+GET = _one_task(select(*_returned).where(_owned))
 TOGGLE = _one_task(_update.values(completed=not_(_task.completed)))
-DELETE = _one_task(delete(_tasks).where(_owned).returning(*RETURNED))
-EXISTS = sql_of(select(_task.user_id, _task.updated_at).where(_task.id == bindparam("task_id")))
+DELETE = _one_task(delete(_tasks).where(_owned).returning(*_returned))
+EXISTS = _sql(select(_task.user_id, _task.updated_at).where(_task.id == bindparam("task_id")))
 
 
 @cache
@@ -122,7 +122,7 @@ def one_task(
         values["versions"] = etags.versions(if_match)
         rows = execute(session, statement.if_match, values)
     if rows:
-        return as_dict(rows[0])
+        return _as_dict(rows[0])
     existing = execute(session, EXISTS, {"task_id": task_id})
     if existing and existing[0][0] != user_id:
         raise NotTaskOwner(f"task {task_id}")
@@ -135,7 +135,7 @@ def new_task(session: Session, user_id: str, title: str, description: str | None
     """Insert a task that is not completed; the database sets its id and timestamps."""
     values = {"user_id": user_id, "title": title, "description": description, "completed": False}
     [row] = execute(session, CREATE, values)
-    return as_dict(row)
+    return _as_dict(row)
 
 
 def all_tasks(session: Session, user_id: str, status: TaskStatus, sort: TaskSort) -> list[TaskRow]:
@@ -146,7 +146,7 @@ def all_tasks(session: Session, user_id: str, status: TaskStatus, sort: TaskSort
     for start in range(0, len(rows), TURN):
         if start:
             give_way()
-        turn = [as_dict(row) for row in rows[start : start + TURN]]
+        turn = [_as_dict(row) for row in rows[start : start + TURN]]
         tasks += turn
         if sort is TaskSort.TITLE:
             order |= {task["id"]: _alphabetical(task) for task in turn}
@@ -155,8 +155,7 @@ def all_tasks(session: Session, user_id: str, status: TaskStatus, sort: TaskSort
     return tasks
 
 
-def as_dict(row: Sequence[Any]) -> TaskRow:
-    """Name a row's values."""
+def _as_dict(row: Any) -> TaskRow:  # noqa: ANN401  # psycopg2's tuple
     return dict(zip(_fields, row, strict=True))
 
 
