@@ -3,9 +3,9 @@
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import Path
+from fastapi import Header, Path
 from pydantic import (
     MISSING,
     AfterValidator,
@@ -17,8 +17,16 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
-from errors import Causes, NotTaskOwner, TaskNotFound, ValidationFailed
-from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH
+import etags
+from errors import (
+    Causes,
+    IdempotencyKeyReused,
+    NotTaskOwner,
+    PreconditionFailed,
+    TaskNotFound,
+    ValidationFailed,
+)
+from models import DESCRIPTION_MAX_LENGTH, KEY_MAX_LENGTH, TITLE_MAX_LENGTH
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
 # a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
@@ -32,6 +40,9 @@ BLANK = (
 )
 MAX_DIGITS = 4000
 VISIBLE = re.compile(f"[^{BLANK}]")
+# Bare, or a string of RFC 8941, which may also hold spaces.
+KEY = re.compile(r'[!#-~][!-~]{0,254}|"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
+KEY_RULE = "must be 1 to {max_length} visible ASCII characters"
 STORABLE_PATTERN = r"^[^\u0000]*$"
 TITLE_PATTERN = rf"^[^\u0000]*[^{BLANK}][^\u0000]*$"
 
@@ -81,6 +92,20 @@ def _decimal_digits(text: str) -> int:
     return int(number[1] + number[2][:MAX_DIGITS])
 
 
+def _idempotency_key(sent: object) -> str:
+    key = KEY.fullmatch(sent.strip(" \t")) if isinstance(sent, str) else None
+    if not key:
+        raise PydanticCustomError("not_a_key", KEY_RULE, {"max_length": KEY_MAX_LENGTH})
+    return re.sub(r"\\(.)", r"\1", key[1]) if key[1] else key[0]
+
+
+def _if_match(sent: str | list[str]) -> list[str] | None:
+    tags = etags.parse([sent] if isinstance(sent, str) else sent)
+    if tags is None:
+        raise PydanticCustomError("not_tags", "must be * or a list of entity tags in quotes")
+    return None if tags == [etags.ANY] else tags
+
+
 Title = Annotated[
     StrictStr,
     AfterValidator(_storable),
@@ -107,6 +132,41 @@ TaskId = Annotated[
     BeforeValidator(_decimal_digits),
     Path(description="The task's id.", examples=[1]),
     Causes(ValidationFailed("Task id must be a whole number"), TaskNotFound(999), NotTaskOwner()),
+]
+
+
+IfMatch = Annotated[
+    list[str] | None,
+    BeforeValidator(_if_match),
+    WithJsonSchema({"type": "string"}),
+    Header(
+        alias="If-Match",
+        description="An `ETag` of the task, or several: the change is made only if the task is"
+        " still that version. A task's `ETag` is its `updated_at` in quotes.",
+        examples=['"2026-01-09T10:00:00Z"'],
+    ),
+    Causes(
+        ValidationFailed("If-Match must be * or a list of entity tags in quotes"),
+        PreconditionFailed('"2026-01-09T10:00:00Z"'),
+    ),
+]
+"""The versions that are wanted; None if every version is."""
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    BeforeValidator(_idempotency_key),
+    WithJsonSchema({"type": "string", "pattern": rf"^({KEY.pattern})$"}),
+    Header(
+        alias="Idempotency-Key",
+        description="Your own name for this creation, such as a UUID. Sent again with the same key"
+        " within 24 hours, the request creates nothing and gets the first response.",
+        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    ),
+    Causes(
+        ValidationFailed(f"Idempotency-Key {KEY_RULE.format(max_length=KEY_MAX_LENGTH)}"),
+        IdempotencyKeyReused(),
+    ),
 ]
 
 
@@ -151,6 +211,8 @@ class TaskUpdate(SQLModel):
 class TaskResponse(SQLModel):
     """A task."""
 
+    version_field: ClassVar[str] = "updated_at"
+
     id: int
     user_id: str
     title: str
@@ -173,6 +235,12 @@ class HealthResponse(SQLModel):
     status: Literal["healthy", "unhealthy"]
     database: Literal["connected", "disconnected"]
     timestamp: datetime
+
+
+class LivenessResponse(SQLModel):
+    """That the service runs."""
+
+    status: Literal["alive"]
 
 
 class ErrorResponse(SQLModel):

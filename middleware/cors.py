@@ -9,9 +9,14 @@ from starlette.responses import Response
 
 from errors import ValidationFailed, render
 
-ALLOWED_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
-ALLOWED_HEADERS = ["Authorization", "Content-Type"]
-EXPOSED_HEADERS = ["Allow", "WWW-Authenticate", "X-Request-ID"]
+ALLOWED_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
+ALLOWED_HEADERS = [
+    *("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"),
+]
+EXPOSED_HEADERS = [
+    *("Allow", "ETag", "Idempotency-Replayed", "Link", "Retry-After", "WWW-Authenticate"),
+    "X-Request-ID",
+]
 
 
 class JSONCORSMiddleware(CORSMiddleware):

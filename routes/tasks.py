@@ -3,16 +3,19 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Query, Response
 
 import openapi
 from auth import CurrentUser
 from database import DbSession
 from endpoint import OwnerRoute
 from errors import Causes, ValidationFailed
+from idempotency import new_task_once
 from openapi import example
 from queries import DELETE, GET, TOGGLE, TaskRow, all_tasks, new_task, one_task, update_of
 from schemas import (
+    IdempotencyKey,
+    IfMatch,
     TaskCreate,
     TaskId,
     TaskListResponse,
@@ -60,15 +63,26 @@ def list_tasks(
     response_model=TaskResponse,
     status_code=HTTPStatus.CREATED,
     response_description="The task",
-    responses={201: example(openapi.CREATED_TASK)},
+    responses={201: {**example(openapi.CREATED_TASK), "headers": openapi.REPLAYED}},
 )
 def create_task(
     session: DbSession,
     user_id: CurrentUser,
     body: Annotated[TaskCreate, Body(openapi_examples=openapi.NEW_TASK_EXAMPLE), BAD_TITLE],
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> TaskRow:
-    """Create a task. It starts as not completed."""
-    return new_task(session, user_id, body.title, body.description)
+    """Create a task. It starts as not completed.
+
+    With an `Idempotency-Key`, you may send it again until you get a response.
+    """
+    new = (body.title, body.description)
+    if idempotency_key is None:
+        return new_task(session, user_id, *new)
+    task, is_replayed = new_task_once(session, user_id, idempotency_key, *new)
+    if is_replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return task
 
 
 @router.get(
@@ -93,13 +107,14 @@ def update_task(
     user_id: CurrentUser,
     task_id: TaskId,
     body: Annotated[TaskUpdate, Body(openapi_examples=openapi.CHANGES_EXAMPLE), BAD_TITLE],
+    if_match: IfMatch = None,
 ) -> TaskRow:
     """Change the fields that you send; the others stay.
 
     `null` clears the description. `{}` changes nothing, `updated_at` included.
     """
     changes = body.changes()
-    return one_task(session, update_of(*changes), user_id, task_id, **changes)
+    return one_task(session, update_of(*changes), user_id, task_id, if_match, **changes)
 
 
 @router.delete(
@@ -107,9 +122,11 @@ def update_task(
     status_code=HTTPStatus.NO_CONTENT,
     response_description="The task is deleted",
 )
-def delete_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> None:
+def delete_task(
+    session: DbSession, user_id: CurrentUser, task_id: TaskId, if_match: IfMatch = None
+) -> None:
     """Delete one of your tasks for good."""
-    one_task(session, DELETE, user_id, task_id)
+    one_task(session, DELETE, user_id, task_id, if_match)
 
 
 @router.patch(
@@ -118,6 +135,8 @@ def delete_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> No
     response_description="The task as it is now",
     responses={200: example(openapi.TOGGLED_TASK)},
 )
-def toggle_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> TaskRow:
+def toggle_task(
+    session: DbSession, user_id: CurrentUser, task_id: TaskId, if_match: IfMatch = None
+) -> TaskRow:
     """Toggle a task between completed and not completed."""
-    return one_task(session, TOGGLE, user_id, task_id)
+    return one_task(session, TOGGLE, user_id, task_id, if_match)
