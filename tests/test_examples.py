@@ -79,8 +79,7 @@ def answered(service: Service, user: User) -> list[str]:
 def test_the_examples_of_the_api_do_what_they_say(
     service: Service, user: User, heading: str
 ) -> None:
-    task = user.create()
-    before = wait_for(lambda: answered(service, user))
+    tasks = [user.create() for _ in range(3)]
     variables = next(code for code in blocks(API, "sh") if "BASE=" in code)
     script = "\n".join([variables, *blocks(section(API, heading), "sh")])
     sh(
@@ -88,9 +87,9 @@ def test_the_examples_of_the_api_do_what_they_say(
         BASE=service.url,
         USER_ID=user.id,
         TOKEN=user.headers["Authorization"].removeprefix("Bearer "),
-        ID=str(task["id"]),
+        ID=str(tasks[0]["id"]),
     )
-    expected = before + ANSWERS[heading]
+    expected = ["POST 201"] * len(tasks) + ANSWERS[heading]
     assert (
         wait_for(lambda: len(now := answered(service, user)) >= len(expected) and now) == expected
     )
@@ -110,6 +109,19 @@ def test_the_health_example_works(service: Service) -> None:
     answer = json.loads(sh(f"BASE={service.url}\n{block(text, 'sh')}"))
     shown = json.loads(block(text, "json"))
     assert answer | {"timestamp": ""} == shown | {"timestamp": ""}
+
+
+@pytest.mark.parametrize(("query", "number"), [("", 0)])
+def test_the_example_of_a_list_is_a_list(user: User, query: str, number: int) -> None:
+    shown = json.loads(blocks(section(API, "## List the tasks"), "json")[number])
+    created = [user.create() for _ in range(3)]
+    listed = user.call("GET", query).json()
+    assert list(listed) == list(shown)
+    assert len(listed["tasks"]) == listed["count"]
+    assert len(shown["tasks"]) == shown["count"]
+    assert [task["id"] for task in listed["tasks"]] == [task["id"] for task in created[::-1]][
+        : listed["count"]
+    ]
 
 
 def test_the_example_of_a_task_is_a_task(user: User) -> None:
