@@ -26,7 +26,7 @@ RUN_BY = [
     (r"(npm ci --prefix \S+)", ".ci/run", r"\1"),
     (r"apt-get install (\w+)", ".ci/run", r"packages+=(\1)"),
     (r"(openssl rand -base64 32)", "tests/test_examples.py", "openssl"),
-    (r"uv run --group bench -m benchmarks\.\w+.*", ".ci/run", '-m "benchmarks.$measurement"'),
+    (r"uv run -m benchmarks\.\w+.*", ".ci/run", '-m "benchmarks.$measurement"'),
     (r"(uv run ruff format)(?: && uv run ruff check --fix)?", "check", r"\1"),
     (r"uv run (alembic revision .*)", "tests/test_new_column.py", '"alembic revision'),
     (r"npm install jose", "tests/better_auth/package.json", '"jose"'),
