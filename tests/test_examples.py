@@ -66,6 +66,7 @@ ANSWERS = {
     "## Change a task": ["PUT 200"],
     "## Toggle a task": ["PATCH 200"],
     "## Delete a task": ["DELETE 204"],
+    "## Change or delete many tasks": ["PATCH 200", "DELETE 200"],
 }
 
 
