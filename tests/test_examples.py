@@ -67,6 +67,8 @@ ANSWERS = {
     "## Toggle a task": ["PATCH 200"],
     "## Delete a task": ["DELETE 204"],
     "## Change or delete many tasks": ["PATCH 200", "DELETE 200"],
+    "## Change a task only if nobody else has": ["GET 200", "PUT 200", "PUT 412"],
+    "## Ask only for what is new": ["GET 200", "GET 304"],
 }
 
 
