@@ -60,7 +60,7 @@ def test_powershell_sends_the_same_request() -> None:
 
 # What the examples of docs/api.md are answered, by section.
 ANSWERS = {
-    "## Create a task": ["POST 201"],
+    "## Create a task": ["POST 201", "POST 201", "POST 201"],
     "## List the tasks": ["GET 200", "GET 200", "GET 200", "GET 200"],
     "## Get a task": ["GET 200"],
     "## Change a task": ["PUT 200"],
