@@ -127,3 +127,20 @@ def test_every_reason_of_a_401_is_explained() -> None:
             text = ast.literal_eval(ast.unparse(node.args[0]).removeprefix("f"))
             raised |= {text.format(claim=claim, algorithm="HS256") for claim in ("iat", "nbf")}
     assert explained == raised
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_to_a_file_leads_there(page: Path) -> None:
+    for target, anchor in re.findall(
+        r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", page.read_text(encoding="utf-8")
+    ):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor[1:] in anchors(linked), anchor
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
