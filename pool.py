@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -238,6 +238,20 @@ def execute(
     rows: Sequence[Sequence[Any]] = cursor.fetchall()
     cursor.close()
     return rows
+
+
+def execute_in_turns(
+    session: Session, sql: str, values: Mapping[str, Any] | None = None
+) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield a statement's rows, `TURN` at a time; let other requests go on in between."""
+    cursor = session.connection().connection.cursor()
+    cursor.execute(sql, values)
+    while rows := cursor.fetchmany(TURN):
+        yield rows
+        if len(rows) < TURN:
+            break
+        give_way()
+    cursor.close()
 
 
 def give_way() -> None:
