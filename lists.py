@@ -3,10 +3,9 @@
 import random
 import unicodedata
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
-from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -105,23 +104,15 @@ class ListQuery(NamedTuple):
 
 def whole_list(session: Session, query: ListQuery) -> Parts:
     """Return all the tasks that match, and their number, as JSON."""
-    arrays: list[bytes] = []
+    parts = Parts("tasks")
     count = 0
+    turns = _matching_rows(session, query)
     if query.sort is TaskSort.TITLE:
-        items: list[Key] = []
-        for turn in _matching_rows(session, query):
-            tasks = [_as_dict(row) for row in turn]
-            items += [(*_alphabetical(task["title"]), task["id"], to_json(task)) for task in tasks]
-        count = len(items)
-        arrays += [
-            b"[%s]" % b",".join([item[-1] for item in part])
-            for part in _sorted_in_turns(items, reverse=query.is_descending)
-        ]
-    else:
-        for turn in _matching_rows(session, query):
-            count += len(turn)
-            arrays.append(to_json([_as_dict(row) for row in turn]))
-    return Parts.of_object("tasks", arrays, count)
+        turns = _by_title(turns, reverse=query.is_descending)
+    for turn in turns:
+        count += len(turn)
+        parts.add(to_json([_as_dict(row) for row in turn])[1:-1])
+    return parts.finish(count=count)
 
 
 def one_page(
@@ -300,28 +291,30 @@ def _alphabetical(title: str) -> tuple[str, str]:
     return letters, casefolded
 
 
-def _sorted_in_turns(items: list[Key], *, reverse: bool) -> Iterator[list[Key]]:
-    """Yield the items in order, in parts that are sorted one by one.
+def _by_title(turns: Iterable[Sequence[Row]], *, reverse: bool) -> Iterator[list[Row]]:
+    """Yield all rows in order, in parts that are sorted one by one.
 
     To sort 100,000 at once would stop all other requests for a fifth of a second.
     """
+    items: list[Key] = []
+    for turn in turns:
+        items += [(*_row_key(TaskSort.TITLE, row), row) for row in turn]
     size = len(items) // TURN * PIVOTS_PER_TURN
     sample = sorted(random.sample(items, size))
     pivots = sample[PIVOTS_PER_TURN - 1 :: PIVOTS_PER_TURN]
     parts: list[list[Key]] = [[] for _ in range(len(pivots) + 1)]
-    remaining = iter(items)
-    while turn := list(islice(remaining, TURN)):
-        for item in turn:
+    for start in range(0, len(items), TURN):
+        for item in items[start : start + TURN]:
             parts[bisect(pivots, item)].append(item)
         if pivots:
             give_way()
-    items.clear()  # a part is freed as soon as it is in the response
+    del items  # a part is freed as soon as it is in the response
     if not reverse:
         parts.reverse()
     while parts:
         part = parts.pop()
         part.sort(reverse=reverse)
-        yield part
+        yield [item[-1] for item in part]
         if parts:
             give_way()
 

@@ -100,19 +100,25 @@ class SessionPool:
         limit = math.inf if self._time_limit is None else self._time_limit
         deadline = time.monotonic() + limit
         try:
-            async with asyncio.timeout(self._time_limit):
+            async with asyncio.timeout(self._time_limit) as timer:
                 try:
-                    return await self._attempt(work, deadline)
+                    return await self._attempt(work, deadline, timer)
                 except _ServerChanged:
-                    return await self._attempt(work, deadline, is_last=True)
+                    return await self._attempt(work, deadline, timer, is_last=True)
         except TimeoutError:
             raise DatabaseTimeout(f"no answer within {self._time_limit} s") from None
 
     async def _attempt(
-        self, work: Callable[[Session], T], deadline: float, *, is_last: bool = False
+        self,
+        work: Callable[[Session], T],
+        deadline: float,
+        timer: asyncio.Timeout,
+        *,
+        is_last: bool = False,
     ) -> T:
         held = await self._take(deadline)
         driver = held.driver
+        driver.timer = timer
         try:
             while True:
                 # Without a time limit nobody sees the statements, and each may be a change.
@@ -243,9 +249,14 @@ def execute(
 def execute_in_turns(
     session: Session, sql: str, values: Mapping[str, Any] | None = None
 ) -> Iterator[Sequence[Sequence[Any]]]:
-    """Yield a statement's rows, `TURN` at a time; let other requests go on in between."""
-    cursor = session.connection().connection.cursor()
+    """Yield a statement's rows, `TURN` at a time; let other requests go on in between.
+
+    The time limit ends when all rows are here: the rest waits for nobody.
+    """
+    cursor: Any = session.connection().connection.cursor()
     cursor.execute(sql, values)
+    if cursor.connection.timer:
+        cursor.connection.timer.reschedule(None)
     while rows := cursor.fetchmany(TURN):
         yield rows
         if len(rows) < TURN:

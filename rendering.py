@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -18,21 +18,24 @@ def to_json(value: Any) -> bytes:  # noqa: ANN401  # whatever an endpoint return
 
 
 class Parts(list[bytes]):
-    """A JSON text, in parts that are each quick to handle."""
+    """A JSON object with an array first, in parts that are each quick to handle."""
 
-    @classmethod
-    def of_object(cls, name: str, arrays: Iterable[bytes], count: int) -> "Parts":
-        """Make `{name: […], "count": …}` of an array that comes in pieces, arrays themselves."""
-        parts = cls()
-        before = b'{"%s":[' % name.encode()
-        for array in arrays:
-            if array != b"[]":
-                parts.append(before + array[1:-1])
-                before = b","
-        if not parts:
-            parts.append(before)
-        parts[-1] += b'],"count":%d}' % count
-        return parts
+    def __init__(self, name: str) -> None:
+        super().__init__([b'{"%s":[' % name.encode()])
+        self._is_empty = True
+
+    def add(self, elements: bytes) -> None:
+        """Add elements of the array, with commas between them."""
+        if self._is_empty:
+            self[-1] += elements
+        elif elements:
+            self.append(b"," + elements)
+        self._is_empty = self._is_empty and not elements
+
+    def finish(self, **others: object) -> "Parts":
+        """Close the array, and add the other fields."""
+        self[-1] += b"]," + to_json(others)[1:]
+        return self
 
 
 async def sha256(parts: Sequence[bytes]) -> str:
