@@ -1,14 +1,13 @@
 """The route class of endpoints that work on the signed-in user's data in the database."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from inspect import signature
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
-import orjson
 from fastapi import Depends, Header, Request, Response
 from fastapi.dependencies.utils import get_dependant
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +20,7 @@ from auth import get_current_user
 from database import Database, get_session
 from errors import NOT_AN_OBJECT, PayloadTooLarge, ValidationFailed
 from etags import matches_weakly, version_tag
+from rendering import Parts, response_of, sha256, to_json
 
 MAX_BODY_SIZE = 64 * 1024
 JSON_TYPE = re.compile(r"application/([^/]+\+)?json")
@@ -111,7 +111,7 @@ class OwnerRoute(APIRoute):
         body = await _read_limited(request)
         arguments = _validated(self.dependant.path_params, request.path_params, "path")
         if self.dependant.query_params:
-            arguments |= _validated(self.dependant.query_params, request.query_params, "query")
+            arguments |= _validated(self.dependant.query_params, _query(request), "query")
         for field, name in self._headers:
             arguments[field.name] = _valid_header(field, _lines(request, name))
         if self.body_field:
@@ -126,7 +126,7 @@ class OwnerRoute(APIRoute):
 
         database: Database = request.app.state.database
         result = await database.run(work, key and (user_id, key))
-        response = self._rendered(request, result)
+        response = await self._rendered(request, result)
         response.raw_headers += own
         return response
 
@@ -138,15 +138,15 @@ class OwnerRoute(APIRoute):
         headers: list[tuple[bytes, bytes]] = arguments[name].raw_headers
         return headers
 
-    def _rendered(self, request: Request, result: Any) -> Response:  # noqa: ANN401
+    async def _rendered(self, request: Request, result: Any) -> Response:  # noqa: ANN401
         if result is None:
             return Response(status_code=self.status_code or 200)
-        content = orjson.dumps(result, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
-        response = Response(content, self.status_code or 200, media_type="application/json")
+        parts = result if isinstance(result, Parts) else [to_json(result)]
+        response = response_of(parts, self.status_code or 200)
         if self._version_field:
             tag = version_tag(result[self._version_field])
         elif self._is_get:
-            tag = f'"{hashlib.sha256(content).hexdigest()}"'
+            tag = f'"{await sha256(parts)}"'
         else:
             return response
         # Without Response.headers, which is made anew for each response: two microseconds.
@@ -163,6 +163,15 @@ class OwnerRoute(APIRoute):
 def _lines(request: Request, name: bytes) -> list[str]:
     """Return the lines of a header."""
     return [value.decode("latin-1") for each, value in request.scope["headers"] if each == name]
+
+
+def _query(request: Request) -> dict[str, str]:
+    """Return the query's parameters, with surrogates for bytes that are not UTF-8.
+
+    Starlette replaces such bytes by a character that stands for every one.
+    """
+    query = request.scope["query_string"].decode(errors="surrogateescape")
+    return dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
 
 
 async def _read_limited(request: Request) -> bytes:
@@ -192,9 +201,15 @@ def _validated(fields: Sequence[Any], sent: Mapping[str, str], where: str) -> di
     return {
         field.name: _valid(field, sent[field.alias], where, field.alias)
         if field.alias in sent
-        else field.get_default()
+        else _default(field, where)
         for field in fields
     }
+
+
+def _default(field: Any, where: str) -> Any:  # noqa: ANN401  # FastAPI's; any type
+    if field.field_info.is_required():
+        raise RequestValidationError([{"type": "missing", "loc": (where, field.alias), "msg": ""}])
+    return field.get_default()
 
 
 def _valid_header(field: Any, lines: Sequence[str]) -> Any:  # noqa: ANN401

@@ -25,6 +25,9 @@ class Task(SQLModel, table=True):
         Index("idx_tasks_user_id", "user_id"),
         Index("idx_tasks_user_completed", "user_id", "completed"),
         Index("idx_tasks_created_at", desc("created_at")),
+        # For pages: the first rows of a list, or those after a cursor, whatever its length.
+        Index("idx_tasks_user_completed_created", "user_id", "completed", "created_at", "id"),
+        Index("idx_tasks_user_completed_updated", "user_id", "completed", "updated_at", "id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)

@@ -70,7 +70,17 @@ REPLAYED: dict[str, Any] = {
 ALWAYS = (Unauthorized(), UserMismatch(), ServerError())
 
 NEW_TASK_EXAMPLE: dict[str, Example] = {"new task": {"value": NEW_TASK}}
+BULK_EXAMPLE: dict[str, Example] = {"complete all": {"value": {"completed": True}}}
 CHANGES_EXAMPLE: dict[str, Example] = {"changes": {"value": CHANGES}}
+
+NEXT_LINK = {
+    "headers": {
+        "Link": {
+            "description": 'The next page, with `rel="next"`; absent on the last one.',
+            "schema": {"type": "string"},
+        }
+    }
+}
 
 Responses = dict[int | str, dict[str, Any]]
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
@@ -109,19 +109,25 @@ class SessionPool:
         deadline = time.monotonic() + limit
         try:
             others = self._twins.setdefault(twin, asyncio.Lock()) if twin else nullcontext()
-            async with asyncio.timeout(self._time_limit), others:
+            async with asyncio.timeout(self._time_limit) as timer, others:
                 try:
-                    return await self._attempt(work, deadline)
+                    return await self._attempt(work, deadline, timer)
                 except _ServerChanged:
-                    return await self._attempt(work, deadline, is_last=True)
+                    return await self._attempt(work, deadline, timer, is_last=True)
         except TimeoutError:
             raise DatabaseTimeout(f"no answer within {self._time_limit} s") from None
 
     async def _attempt(
-        self, work: Callable[[Session], T], deadline: float, *, is_last: bool = False
+        self,
+        work: Callable[[Session], T],
+        deadline: float,
+        timer: asyncio.Timeout,
+        *,
+        is_last: bool = False,
     ) -> T:
         held = await self._take(deadline)
         driver = held.driver
+        driver.timer = timer
         try:
             while True:
                 # Without a time limit nobody sees the statements, and each may be a change.
@@ -247,6 +253,25 @@ def execute(
     rows: Sequence[Sequence[Any]] = cursor.fetchall()
     cursor.close()
     return rows
+
+
+def execute_in_turns(
+    session: Session, sql: str, values: Mapping[str, Any] | None = None
+) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield a statement's rows, `TURN` at a time; let other requests go on in between.
+
+    The time limit ends when all rows are here: the rest waits for nobody.
+    """
+    cursor: Any = session.connection().connection.cursor()
+    cursor.execute(sql, values)
+    if cursor.connection.timer:
+        cursor.connection.timer.reschedule(None)
+    while rows := cursor.fetchmany(TURN):
+        yield rows
+        if len(rows) < TURN:
+            break
+        give_way()
+    cursor.close()
 
 
 def give_way() -> None:

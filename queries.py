@@ -4,7 +4,6 @@ SQLAlchemy builds them, once, and psycopg2 executes them. `Session.execute` of a
 already built costs 1.25 to 1.4 times the CPU of a whole request, and entities cost more.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -32,8 +31,8 @@ from sqlmodel import Session
 import etags
 from errors import NotTaskOwner, PreconditionFailed, TaskNotFound
 from models import Task, in_utc
-from pool import TURN, execute, give_way
-from schemas import TaskResponse, TaskSort, TaskStatus
+from pool import execute
+from schemas import TaskResponse
 
 INT4_MAX = 2**31 - 1
 DIALECT = make_url("postgresql+psycopg2://").get_dialect()()
@@ -59,11 +58,6 @@ _task = _tasks.columns
 _fields = tuple(TaskResponse.model_fields)
 _returned = [_task[name] for name in _fields]
 _owned = (_task.user_id == bindparam("owner")) & (_task.id == bindparam("task_id"))
-_list = (
-    select(*_returned)
-    .where(_task.user_id == bindparam("owner"))
-    .order_by(_task.created_at.desc(), _task.id.desc())
-)
 _unchanged = _task.updated_at == any_(bindparam("versions", type_=ARRAY(TIMESTAMP)))
 CHANGED_NOW = func.greatest(
     _task.updated_at + literal_column("interval '1 microsecond'"),
@@ -77,11 +71,6 @@ def _one_task(statement: Select[Any] | Update | Delete, *columns: str) -> OneTas
     return OneTask(_sql(statement, *columns), _sql(statement.where(_unchanged), *columns))
 
 
-LIST = {
-    TaskStatus.ALL: _sql(_list),
-    TaskStatus.PENDING: _sql(_list.where(not_(_task.completed))),
-    TaskStatus.COMPLETED: _sql(_list.where(_task.completed)),
-}
 CREATE = _sql(insert(_tasks).returning(*_returned), "user_id", "title", "description", "completed")
 GET = _one_task(select(*_returned).where(_owned))
 TOGGLE = _one_task(_update.values(completed=not_(_task.completed)))
@@ -138,35 +127,5 @@ def new_task(session: Session, user_id: str, title: str, description: str | None
     return _as_dict(row)
 
 
-def all_tasks(session: Session, user_id: str, status: TaskStatus, sort: TaskSort) -> list[TaskRow]:
-    """Return the user's tasks, newest first or by title."""
-    rows = execute(session, LIST[status], {"owner": user_id})
-    tasks: list[TaskRow] = []
-    order: dict[int, tuple[str, str, int]] = {}
-    for start in range(0, len(rows), TURN):
-        if start:
-            give_way()
-        turn = [_as_dict(row) for row in rows[start : start + TURN]]
-        tasks += turn
-        if sort is TaskSort.TITLE:
-            order |= {task["id"]: _alphabetical(task) for task in turn}
-    if sort is TaskSort.TITLE:
-        tasks.sort(key=lambda task: order[task["id"]])
-    return tasks
-
-
 def _as_dict(row: Any) -> TaskRow:  # noqa: ANN401  # psycopg2's tuple
     return dict(zip(_fields, row, strict=True))
-
-
-def _alphabetical(task: TaskRow) -> tuple[str, str, int]:
-    """Order by letter, whatever the case; an accent decides only between equal letters.
-
-    In Python, because no collation of PostgreSQL does this on every server: the databases'
-    locales differ, and not every server has ICU.
-    """
-    letters = folded = task["title"].casefold()
-    if not folded.isascii():
-        decomposed = unicodedata.normalize("NFKD", folded)
-        letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    return letters, folded, task["id"]

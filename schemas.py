@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import Header, Path
+from fastapi import Header, Path, Query
 from pydantic import (
     MISSING,
     AfterValidator,
@@ -39,6 +39,8 @@ BLANK = (
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 MAX_DIGITS = 4000
+MAX_LIMIT = 1000
+MAX_SEARCH_LENGTH = 200
 VISIBLE = re.compile(f"[^{BLANK}]")
 # Bare, or a string of RFC 8941, which may also hold spaces.
 KEY = re.compile(r'[!#-~][!-~]{0,254}|"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
@@ -106,6 +108,26 @@ def _if_match(sent: str | list[str]) -> list[str] | None:
     return None if tags == [etags.ANY] else tags
 
 
+def _page_size(text: str) -> int:
+    # As for a task's id; nothing is changed silently into what is allowed.
+    number = re.fullmatch("0*([1-9][0-9]{0,3})", text)
+    if not number or int(number[1]) > MAX_LIMIT:
+        raise PydanticCustomError(
+            "page_size", "must be a whole number from 1 to {max_limit}", {"max_limit": MAX_LIMIT}
+        )
+    return int(number[1])
+
+
+def _search_text(text: str) -> str:
+    if len(text) > MAX_SEARCH_LENGTH:
+        raise PydanticCustomError(
+            "search_length",
+            "must be at most {max_length} characters",
+            {"max_length": MAX_SEARCH_LENGTH},
+        )
+    return text
+
+
 Title = Annotated[
     StrictStr,
     AfterValidator(_storable),
@@ -168,6 +190,38 @@ IdempotencyKey = Annotated[
         IdempotencyKeyReused(),
     ),
 ]
+PageSize = Annotated[
+    int | None,
+    BeforeValidator(_page_size),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+    Query(description="Ask for a page of so many tasks. Without it you get the whole list."),
+    Causes(ValidationFailed(f"Limit must be a whole number from 1 to {MAX_LIMIT}")),
+]
+Cursor = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string"}),
+    Query(
+        description="The `next_cursor` of the page before: ask for the next one with the same"
+        " `status`, `sort`, `order` and `q`. It needs a `limit`, which may be another one."
+    ),
+    Causes(
+        ValidationFailed("Cursor must be the next_cursor of a page of the same list"),
+        ValidationFailed("Cursor needs a limit"),
+    ),
+]
+SearchText = Annotated[
+    str,
+    AfterValidator(_storable),
+    AfterValidator(_search_text),
+    WithJsonSchema({"type": "string", "maxLength": MAX_SEARCH_LENGTH, "pattern": STORABLE_PATTERN}),
+    Query(
+        description="Only tasks whose title or description contains this text, whatever the case."
+    ),
+    Causes(
+        ValidationFailed(f"Q must be at most {MAX_SEARCH_LENGTH} characters"),
+        ValidationFailed("Q must not contain characters that cannot be stored"),
+    ),
+]
 
 
 class TaskStatus(StrEnum):
@@ -183,6 +237,14 @@ class TaskSort(StrEnum):
 
     CREATED = "created"
     TITLE = "title"
+    UPDATED = "updated"
+
+
+class TaskOrder(StrEnum):
+    """The direction of a list's order."""
+
+    ASC = "asc"
+    DESC = "desc"
 
 
 class TaskCreate(SQLModel):
@@ -208,6 +270,12 @@ class TaskUpdate(SQLModel):
         return self.model_dump(exclude_unset=True)
 
 
+class TasksUpdate(SQLModel):
+    """What all matching tasks become. Any other field is ignored."""
+
+    completed: StrictBool
+
+
 class TaskResponse(SQLModel):
     """A task."""
 
@@ -227,6 +295,25 @@ class TaskListResponse(SQLModel):
 
     tasks: list[TaskResponse]
     count: int
+
+
+class TaskPageResponse(TaskListResponse):
+    """A page of the tasks asked for."""
+
+    total: int = Field(description="How many tasks all pages have together.")
+    next_cursor: str | None = Field(description="The next page's `cursor`; `null` on the last one.")
+
+
+class TasksUpdatedResponse(SQLModel):
+    """How many tasks were changed."""
+
+    updated: int
+
+
+class TasksDeletedResponse(SQLModel):
+    """How many tasks were deleted."""
+
+    deleted: int
 
 
 class HealthResponse(SQLModel):

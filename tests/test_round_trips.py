@@ -25,6 +25,12 @@ class Call(NamedTuple):
 CALLS = [
     Call("GET", "", None, 200, "SELECT"),
     Call("GET", "?status=pending&sort=title", None, 200, "SELECT"),
+    Call("GET", "?limit=1", None, 200, "SELECT"),
+    Call("GET", "?limit=1&sort=updated&order=asc&status=pending", None, 200, "SELECT"),
+    Call("GET", "?limit=1&sort=title", None, 200, "SELECT"),
+    Call("GET", "?limit=1&q=x", None, 200, "SELECT"),
+    Call("PATCH", "", {"completed": True}, 200, "WITH"),
+    Call("DELETE", "?status=all", None, 200, "WITH"),
     Call("POST", "", {"title": "x"}, 201, "INSERT"),
     Call("GET", "/{}", None, 200, "SELECT"),
     Call("PUT", "/{}", {"title": "x"}, 200, "UPDATE"),
