@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from conftest import Service, environment, running
 from pydantic import ValidationError
 
 from config import Settings
+from support.service import Service, environment, running
 
 DATABASE_URL = "postgresql://u:p@127.0.0.1:1/x"
 NOT_AN_ORIGIN = "must be origins separated by commas"
