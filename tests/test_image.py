@@ -1,6 +1,7 @@
 """The container image: built, locked down, ended and replaced under load."""
 
 import csv
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ import pytest
 from uvicorn.config import STARTUP_FAILURE
 
 from server import SHUTDOWN_TIMEOUT
-from support.image import IMAGE, PATIENCE, PYTHON, Containers, containers, program
+from support.image import IMAGE, PYTHON, Containers, containers, program
 from support.load import COUNT_TOGGLES, all_calls, writers
 from support.network import free_port
 from support.postgres import connected, new_database
 from support.service import (
+    PATIENCE,
+    PROJECT,
     UNLIMITED,
     Service,
     assert_clean_log,
@@ -27,6 +30,8 @@ from support.service import (
 )
 
 pytestmark = pytest.mark.image
+
+GUIDE = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
 
 Sized = Callable[[int, int], int]
 Record = Callable[[str, object], None]
@@ -93,7 +98,9 @@ def test_sigterm_waits_for_the_request_in_hand(built: Containers, database_url: 
         cursor.execute("BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
         creating = threads.submit(user.create)
         with connected(database_url) as observer:
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE relation = 'tasks'::regclass AND NOT granted"
+            )
             wait_for(lambda: observer.execute(waiting) or observer.fetchone()[0])
         ended = threads.submit(service.stop)
         # A new connection is refused as soon as it has the signal.
@@ -123,14 +130,11 @@ def test_without_settings_it_ends_with_one_line(built: Containers, tmp_path: Pat
 def behind_haproxy(folder: Path, ports: list[int]) -> Iterator[Service]:
     """Put a load balancer in front of the instances, as docs/deployment.md describes it."""
     port = free_port()
-    servers = "\n".join(f"  server s{each} 127.0.0.1:{each}" for each in ports)
+    (block,) = re.findall(r"```haproxy\n(.*?)```", GUIDE, re.DOTALL)
+    for written, chosen in zip(("8080", "8001", "8002"), (port, *ports), strict=True):
+        block = block.replace(f"127.0.0.1:{written}", f"127.0.0.1:{chosen}")
     configuration = folder / "haproxy.cfg"
-    configuration.write_text(
-        "defaults\n  mode http\n  timeout connect 2s\n  timeout client 60s\n"
-        "  timeout server 60s\n  retries 3\n  retry-on conn-failure\n  option redispatch 1\n"
-        "  option httpchk GET /livez\n  default-server check inter 500ms fall 1 rise 1\n"
-        f"listen todo\n  bind 127.0.0.1:{port}\n  stats uri /haproxy\n{servers}\n"
-    )
+    configuration.write_text(block)
     log = folder / "haproxy.log"
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -12,10 +12,9 @@ from pathlib import Path
 import httpx
 
 from support.network import free_port
-from support.service import PROJECT, UNLIMITED, Service, wait_for
+from support.service import PATIENCE, PROJECT, UNLIMITED, Service, wait_for
 
 IMAGE = "todo-backend"
-PATIENCE = 120.0
 DOCKERFILE = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
 (PYTHON,) = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
 (UV,) = re.findall(r"^COPY --from=(\S+/\S+)", DOCKERFILE, re.MULTILINE)
