@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded import BINARIES
+from dev_postgres import BINARIES
 from support.postgres import new_database
 from support.service import PROJECT, environment, running
 

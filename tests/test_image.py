@@ -79,7 +79,7 @@ def test_it_runs_as_nobody_and_cannot_write(
         kept = {"middleware", "migrations", "routes", "__pycache__", ".venv"}
         kept |= {"alembic.ini", "pyproject.toml", "uv.lock"}
         assert {file for file in files if not file.endswith(".py")} == kept
-        assert not {"dev.py", "embedded.py"} & set(files)
+        assert not {"dev.py", "dev_postgres.py"} & set(files)
 
         ending = time.monotonic()
         assert service.stop() == 0
