@@ -130,7 +130,7 @@ def test_without_settings_it_ends_with_one_line(built: Containers, tmp_path: Pat
 def behind_haproxy(folder: Path, ports: list[int]) -> Iterator[Service]:
     """Put a load balancer in front of the instances, as docs/deployment.md describes it."""
     port = free_port()
-    (block,) = re.findall(r"```haproxy\n(.*?)```", GUIDE, re.DOTALL)
+    (block,) = re.findall(r"```haproxy\n(.*?\n) *```", GUIDE, re.DOTALL)
     for written, chosen in zip(("8080", "8001", "8002"), (port, *ports), strict=True):
         block = block.replace(f"127.0.0.1:{written}", f"127.0.0.1:{chosen}")
     configuration = folder / "haproxy.cfg"

@@ -43,8 +43,10 @@ class Containers:
 
     def build(self) -> None:
         """Build the image; its bases are made here, and never pulled."""
-        self._commit(UV, Path(os.environ["UV"]), "/uv")
-        self._commit(PYTHON, self._debian(PYTHON.rpartition("-")[2]), "/")
+        with self._new_image(UV) as root:
+            shutil.copy(os.environ["UV"], root / "uv")
+        with self._new_image(PYTHON) as root:
+            _install_debian(PYTHON.rpartition("-")[2], root)
         options = ["--isolation=chroot", "--network=host", "--pull-never", "--format=docker"]
         self.buildah("bud", *options, f"--tag={IMAGE}", PROJECT)
 
@@ -78,21 +80,12 @@ class Containers:
             process.terminate()
             process.wait(timeout=PATIENCE)
 
-    def _commit(self, name: str, content: Path, place: str) -> None:
+    @contextmanager
+    def _new_image(self, name: str) -> Iterator[Path]:
         container = self.buildah("from", "scratch")
-        self.buildah("add", "--quiet", container, content, place)
+        yield Path(self.buildah("mount", container))
         self.buildah("config", f"--env=SSL_CERT_FILE=/{CERTIFICATES}", container)
         self.buildah("commit", "--quiet", "--rm", container, name)
-
-    def _debian(self, suite: str) -> Path:
-        """Make what the Python image is made of, from Debian's packages."""
-        root = self.folder / suite
-        packages = "--include=ca-certificates,python3"
-        _output(program("debootstrap"), "--variant=minbase", packages, suite, root, _mirror())
-        (root / "usr/bin/python").symlink_to("python3")
-        # A proxy between this machine and the package index may have a certificate of its own.
-        shutil.copy(os.environ.get("SSL_CERT_FILE", f"/{CERTIFICATES}"), root / CERTIFICATES)
-        return root
 
 
 @contextmanager
@@ -116,6 +109,21 @@ def _driver() -> str:
         command = [program("buildah"), *places, "--storage-driver=overlay", "from", "scratch"]
         possible = subprocess.run(command, capture_output=True, check=False).returncode == 0
     return "--storage-driver=overlay" if possible else "--storage-driver=vfs"
+
+
+def _install_debian(suite: str, root: Path) -> None:
+    """Make what the Python image is made of, from Debian's packages."""
+    settings = root / "etc/dpkg/dpkg.cfg.d"
+    settings.mkdir(parents=True)
+    # Nothing is lost if the machine stops in between.
+    (settings / "fast").write_text("force-unsafe-io\n")
+    packages = "--include=ca-certificates,python3"
+    _output(program("debootstrap"), "--variant=minbase", packages, suite, root, _mirror())
+    for unneeded in ("var/cache/apt", "var/lib/apt/lists"):
+        shutil.rmtree(root / unneeded)
+    (root / "usr/bin/python").symlink_to("python3")
+    # A proxy between this machine and the package index may have a certificate of its own.
+    shutil.copy(os.environ.get("SSL_CERT_FILE", f"/{CERTIFICATES}"), root / CERTIFICATES)
 
 
 def _mirror() -> str:
