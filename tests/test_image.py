@@ -1,12 +1,9 @@
 """The container image: built, locked down, ended and replaced under load."""
 
-import csv
-import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -14,14 +11,12 @@ import psutil
 import pytest
 from uvicorn.config import STARTUP_FAILURE
 
-from server import SHUTDOWN_TIMEOUT
-from support.image import IMAGE, PYTHON, Containers, containers, program
+from support.haproxy import SERVERS, HAProxy, Instance
+from support.image import IMAGE, PYTHON, Containers, containers
 from support.load import COUNT_TOGGLES, all_calls, writers
-from support.network import free_port
 from support.postgres import connected, new_database
 from support.service import (
     PATIENCE,
-    PROJECT,
     UNLIMITED,
     Service,
     assert_clean_log,
@@ -31,12 +26,8 @@ from support.service import (
 
 pytestmark = pytest.mark.image
 
-GUIDE = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
-
 Sized = Callable[[int, int], int]
 Record = Callable[[str, object], None]
-# As long as compose.yaml and the platforms wait after SIGTERM.
-MOST_TO_END = SHUTDOWN_TIMEOUT + 5
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +72,19 @@ def test_it_runs_as_nobody_and_cannot_write(
         assert {file for file in files if not file.endswith(".py")} == kept
         assert not {"dev.py", "dev_postgres.py"} & set(files)
 
-        ending = time.monotonic()
-        assert service.stop() == 0
-        assert time.monotonic() - ending < MOST_TO_END
+        # As a platform does: SIGTERM, and SIGKILL after its time, which would be another code.
+        built.podman("stop", "--time=30", name)
+        assert service.process.wait(PATIENCE) == 0
         output = service.output()
     assert_clean_log(output, database_url)
 
 
-def test_sigterm_waits_for_the_request_in_hand(built: Containers, database_url: str) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_waits_for_the_request_in_hand(
+    built: Containers, database_url: str, workers: str
+) -> None:
     with (
-        built.running(environment(database_url)) as service,
+        built.running(environment(database_url, WEB_CONCURRENCY=workers)) as service,
         connected(database_url) as cursor,
         ThreadPoolExecutor() as threads,
     ):
@@ -126,64 +120,44 @@ def test_without_settings_it_ends_with_one_line(built: Containers, tmp_path: Pat
     assert "DATABASE_URL is required; BETTER_AUTH_SECRET is required" in line
 
 
-@contextmanager
-def behind_haproxy(folder: Path, ports: list[int]) -> Iterator[Service]:
-    """Put a load balancer in front of the instances, as docs/deployment.md describes it."""
-    port = free_port()
-    (block,) = re.findall(r"```haproxy\n(.*?\n) *```", GUIDE, re.DOTALL)
-    for written, chosen in zip(("8080", "8001", "8002"), (port, *ports), strict=True):
-        block = block.replace(f"127.0.0.1:{written}", f"127.0.0.1:{chosen}")
-    configuration = folder / "haproxy.cfg"
-    configuration.write_text(block)
-    log = folder / "haproxy.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [program("haproxy"), "-db", "-f", str(configuration)],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        with httpx.Client(base_url=url, timeout=PATIENCE, limits=UNLIMITED) as client:
-            service = Service(process, log, url, client)
-            wait_for(lambda: service.answers() and _all_are_up(service))
-            yield service
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
+class Container(Instance):
+    """The image on a port of its own, which may be restarted."""
 
+    built: Containers
 
-def _all_are_up(balancer: Service) -> bool:
-    states = csv.DictReader(balancer.client.get("/haproxy?;csv").text.splitlines())
-    return all(state["status"] in {"UP", "OPEN"} for state in states)
+    def start(self) -> None:
+        self.process = self.built.run(self.env, self.log, f"todo-{self.port}")
+        wait_for(self.answers)
 
 
 def test_a_rolling_restart_under_load_loses_nothing(
     built: Containers, sized: Sized, record_property: Record, tmp_path: Path
 ) -> None:
-    rounds = sized(2, 20)
+    times = sized(2, 20)
     with new_database() as url, ExitStack() as stack:
-        env = environment(url, LOG_LEVEL="info")
-        instances = {port: ExitStack() for port in (free_port(), free_port())}
-        services = {}
-        for port, instance in instances.items():
-            stack.enter_context(instance)
-            services[port] = instance.enter_context(built.running(env, port))
+        env = environment(url, LOG_LEVEL="warning")
+        instances = [Container(env, tmp_path / f"{name}.log") for name in SERVERS]
+        for instance in instances:
+            instance.built = built
+            instance.start()
+            stack.callback(instance.stop)
         with connected(url) as cursor:
             cursor.execute(COUNT_TOGGLES)
-        balancer = stack.enter_context(behind_haproxy(tmp_path, list(instances)))
-        with writers(balancer) as clients:
-            for _ in range(rounds):
-                for port, instance in instances.items():
-                    assert services[port].stop() == 0
-                    instance.close()
-                    services[port] = instance.enter_context(built.running(env, port))
-                    wait_for(lambda: _all_are_up(balancer))
+        haproxy = HAProxy(tmp_path, instances)
+        haproxy.start()
+        assert haproxy.process
+        stack.callback(haproxy.stop)
+        wait_for(lambda: all(haproxy.status(name) == "UP" for name in SERVERS))
+        address = f"http://127.0.0.1:{haproxy.port}"
+        client = httpx.Client(base_url=address, timeout=PATIENCE, limits=UNLIMITED)
+        with writers(Service(haproxy.process, tmp_path, address, client)) as clients:
+            codes = [haproxy.restart(number) for _ in range(times) for number in range(2)]
         calls = all_calls(clients)
+        assert set(codes) == {0}
         assert {call.status for call in calls} <= {200, 201}
-        for client in clients:
-            client.assert_nothing_lost(url)
+        for each in clients:
+            each.assert_nothing_lost(url)
     record_property(
         "The image replaced, one of two at a time, behind HAProxy under 16 clients",
-        f"{2 * rounds} times | {len(calls):,} requests, none failed",
+        f"{2 * times} times | {len(calls):,} requests, none failed",
     )

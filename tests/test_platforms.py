@@ -15,6 +15,7 @@ from config import Settings
 from server import SHUTDOWN_TIMEOUT
 from support.service import PROJECT, Service
 from support.tokens import SECRET
+from workers import END_TIMEOUT
 
 RENDER = yaml.safe_load((PROJECT / "render.yaml").read_text(encoding="utf-8"))["services"][0]
 RAILWAY = json.loads((PROJECT / "railway.json").read_text(encoding="utf-8"))
@@ -23,8 +24,7 @@ COMPOSE = yaml.safe_load((PROJECT / "compose.yaml").read_text(encoding="utf-8"))
 DOCKERFILE = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
 GUIDE = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
 
-# Uvicorn reads it.
-KNOWN = {name.upper() for name in Settings.model_fields} | {"WEB_CONCURRENCY"}
+KNOWN = {name.upper() for name in Settings.model_fields}
 REQUIRED = {name.upper() for name, field in Settings.model_fields.items() if field.is_required()}
 SECRETS = {
     name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr
@@ -121,6 +121,7 @@ def test_the_health_check_answers_whatever_the_database_does(down: Service) -> N
 )
 def test_the_platform_waits_until_the_service_has_ended(platform: str, seconds: int) -> None:
     assert seconds >= SHUTDOWN_TIMEOUT + 5, platform
+    assert seconds > END_TIMEOUT, platform
 
 
 def test_the_platform_says_so_with_sigterm() -> None:
