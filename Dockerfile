@@ -6,9 +6,8 @@ COPY --from=ghcr.io/astral-sh/uv:0.13 /uv /bin/uv
 # The interpreter is the image's. The cache is on another file system, so nothing can be linked.
 ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy
 WORKDIR /app
+COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=bind,source=uv.lock,target=/app/uv.lock \
-    --mount=type=bind,source=pyproject.toml,target=/app/pyproject.toml \
     uv sync --locked --no-dev --compile-bytecode
 COPY . .
 # Nothing can be compiled at run time: the user may not write here.

@@ -162,6 +162,13 @@ def test_compose_has_the_form_that_its_schema_demands() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+def test_railway_builds_the_same_image() -> None:
+    comment, own = (PROJECT / RAILWAY["build"]["dockerfilePath"]).read_text("utf-8").split("\n", 1)
+    assert comment.startswith("# The same as Dockerfile without its cache mount")
+    assert "--mount" not in own
+    assert own == re.sub(r"--mount=type=cache,\S+ \\\n +", "", DOCKERFILE)
+
+
 def test_railway_gets_numbers() -> None:
     """Its documentation shows strings, which it refuses."""
     times = ("healthcheckTimeout", "overlapSeconds", "drainingSeconds", "restartPolicyMaxRetries")
