@@ -79,10 +79,7 @@ _new_task = select(
 )
 
 CREATE_ONCE = _sql(
-    insert(_tasks)
-    .from_select(list(_fields), _new_task)
-    .returning(*_returned)
-    .add_cte(_swept)
+    insert(_tasks).from_select(list(_fields), _new_task).returning(*_returned).add_cte(_swept)
 )
 CLAIM = _sql(select(_claim.fingerprint, _claim.task_id, _claim.created_at).where(_wanted))
 
