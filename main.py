@@ -19,6 +19,7 @@ from logs import configure_logging
 from middleware.cors import add_cors
 from middleware.encoded_path import EncodedPathMiddleware
 from middleware.request_log import RequestLogMiddleware
+from middleware.response_headers import ResponseHeadersMiddleware
 from routes import health, tasks
 from server import serve
 
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     # From the innermost to the outermost.
     errors.install(app)
     add_cors(app, settings.allowed_origins)
+    app.add_middleware(ResponseHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(EncodedPathMiddleware)
     logger.info("%s %s, environment %s", app.title, VERSION, settings.environment)

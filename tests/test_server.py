@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Service, assert_clean_log, environment, running, wait_for
+from conftest import Service, environment, running, wait_for
 
 MEBIBYTE = 1024 * 1024
 HEAD = b"POST /api/someone/tasks HTTP/1.1\r\nHost: x\r\n"
@@ -17,15 +17,6 @@ TOO_LARGE = (
     431,
     b'{"detail":"Request headers must be at most 64 KiB","code":"REQUEST_HEADER_FIELDS_TOO_LARGE"}',
 )
-
-
-@pytest.fixture(scope="module")
-def served(database_url: str) -> Iterator[Service]:
-    """The service as `python main.py` serves it."""
-    with running(environment(database_url), program=("main.py",)) as service:
-        yield service
-        output = service.output()
-    assert_clean_log(output)
 
 
 @contextmanager

@@ -1,0 +1,103 @@
+"""One request and its answer, as uvicorn runs the app for it, and whether the client takes it."""
+
+import asyncio
+import logging
+import socket
+import struct
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from errors import ApiError, ServerError, render
+from middleware.request_log import RequestLogMiddleware
+from middleware.response_headers import ResponseHeadersMiddleware
+
+MAX_UNSENT = 128 * 1024
+"""Bytes of an answer that the kernel may hold before they are on their way."""
+UNSENT_OPTION = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+RESET = struct.pack("ii", 1, 0)
+
+logger = logging.getLogger(__name__)
+
+
+class Exchange(RequestResponseCycle):
+    """A request and its answer."""
+
+    failure: ApiError | None = None
+    closes = False
+
+    async def receive(self) -> Any:  # noqa: ANN401  # uvicorn's own types are private
+        """Return a part of the body, or raise what is wrong with it."""
+        if self.failure and not self.response_started:
+            raise self.failure
+        return await super().receive()
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401
+        """Send a part of the answer; announce that the connection closes if it does."""
+        if message["type"] != "http.response.start":
+            await super().send(message)
+            return
+        # What is left of a request that is answered early is not parsed any more.
+        if self.more_body or self.closes or not self.keep_alive:
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await super().send(message)
+        # Uvicorn would close at once, and reset a client that still sends before it has read.
+        self.closes, self.keep_alive = self.closes or not self.keep_alive, True
+
+    async def send_500_response(self) -> None:
+        """Answer in the common body when the app's outermost layers fail."""
+        await answer_with(ServerError())(dict(self.scope), self.receive, self.send)
+
+    def fail(self, error: ApiError) -> None:
+        """Let the app answer that its request will never be complete."""
+        self.failure = error
+        self.message_event.set()
+
+
+def answer_with(error: ApiError) -> ASGIApp:
+    """Make an app that answers with the error, as the service's app would."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await render(error)(scope, receive, send)
+
+    return RequestLogMiddleware(ResponseHeadersMiddleware(answer))
+
+
+class WriteWatch:
+    """Cuts off a client that takes nothing of its answers for a while."""
+
+    def __init__(self, transport: asyncio.Transport, timeout: float) -> None:
+        self.timeout = timeout
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
+        if UNSENT_OPTION is not None:
+            # Else a slow client looks like one that takes nothing: the kernel holds megabytes.
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, MAX_UNSENT)
+
+    def start(self) -> None:
+        """Look every second, until the client has taken all that was written."""
+        if self._timer is None:
+            self._look(self._transport.get_write_buffer_size() + 1, 0)
+
+    def stop(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, before: int, last_taken: float) -> None:
+        loop = asyncio.get_running_loop()
+        unsent = self._transport.get_write_buffer_size()
+        if unsent < before:
+            last_taken = loop.time()
+        if not unsent:
+            self._timer = None
+        elif loop.time() - last_taken < self.timeout:
+            self._timer = loop.call_later(1, self._look, unsent, last_taken)
+        else:
+            logger.warning("Client took nothing of its answer for %d s", self.timeout)
+            # Closed otherwise, it would keep the kernel's part of the answer for minutes.
+            connection = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self._transport.abort()
