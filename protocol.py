@@ -8,13 +8,12 @@ and refuses what is no HTTP in plain text.
 import asyncio
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from errors import ApiError, HeadersTooLarge, RequestTimeout, ValidationFailed
-from exchange import Exchange, WriteWatch, answer_with
+from exchange import Exchange, WriteWatch, answer_with, complete_scope
 
 RECEIVE_TIMEOUT = 15.0
 """Seconds within which a request must have arrived, its body included."""
@@ -37,7 +36,6 @@ DRAIN_TIME = 1.0
 """Seconds after SIGTERM in which an idle connection may still send a request."""
 
 HEAD_END = b"\r\n\r\n"
-TRANSFER_ENCODINGS: dict[str, list[list[bytes]]] = {"1.0": [[]], "1.1": [[], [b"chunked"]]}
 
 
 class Protocol(HttpToolsProtocol):
@@ -188,18 +186,8 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._in_body = True
-        version = self.parser.get_http_version()
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings not in TRANSFER_ENCODINGS.get(version, []):
-            raise ValueError("Unsupported HTTP version or Transfer-Encoding")
-        url = httptools.parse_url(self.url)
-        raw_path = url.path or b"/"
-        self.scope["method"] = self.parser.get_method().decode("ascii")
-        self.scope["http_version"] = version
-        self.scope["raw_path"] = raw_path
-        self.scope["path"] = unquote(raw_path.decode("ascii"))
-        self.scope["query_string"] = url.query or b""
-        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        complete_scope(self.scope, self.parser, self.url)
+        keep_alive = self.scope["http_version"] != "1.0" and self.parser.should_keep_alive()
         self._start(self.app, self.scope, keep_alive=keep_alive and not self._draining)
 
     def on_body(self, body: bytes) -> None:
