@@ -288,6 +288,7 @@ class Protocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Let the app go on, or take the next request."""
         super().resume_writing()
+        self._unread.note_progress()
         if (self._data or self._ended) and self._may_parse() and not self.transport.is_closing():
             self._go_on()
 
