@@ -49,13 +49,14 @@ INDEXES = {
     "idx_tasks_created_at": (
         "CREATE INDEX idx_tasks_created_at ON public.tasks USING btree (created_at DESC)"
     ),
-    **{
-        f"idx_tasks_user_completed_{moment}": (
-            f"CREATE INDEX idx_tasks_user_completed_{moment} ON public.tasks"
-            f" USING btree (user_id, completed, {moment}_at, id)"
-        )
-        for moment in ("created", "updated")
-    },
+    "idx_tasks_user_completed_created": (
+        "CREATE INDEX idx_tasks_user_completed_created ON public.tasks"
+        " USING btree (user_id, completed, ((created_at + '00:00:00'::interval)), id)"
+    ),
+    "idx_tasks_user_completed_updated": (
+        "CREATE INDEX idx_tasks_user_completed_updated ON public.tasks"
+        " USING btree (user_id, completed, updated_at, id)"
+    ),
 }
 
 
