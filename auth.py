@@ -15,7 +15,7 @@ from jose.backends.base import Key
 from jose.utils import base64url_decode
 
 from config import Settings
-from errors import Unauthorized, UserMismatch
+from errors import InvalidToken, Unauthorized, UserMismatch
 from jwks import PublishedKeys
 from logs import request_context
 from models import USER_ID_MAX_LENGTH
@@ -25,6 +25,8 @@ HS256 = "HS256"
 """The one algorithm of the shared secret."""
 CLOCK_SKEW = 30
 """Seconds by which the issuer's clock may be ahead for `iat` and `nbf`."""
+ACCESS_TOKEN_TYPES = {"at+jwt", "application/at+jwt"}
+"""The `typ` of an OAuth access token, in any case (RFC 9068, 2.1 and 4)."""
 
 # A JWS in compact form; python-jose alone would skip padding and foreign characters.
 COMPACT_JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
@@ -50,7 +52,8 @@ async def get_current_user(
     """Return the id of the request's user: the token's, which must be the path's too.
 
     Raises:
-        Unauthorized: There is no valid token.
+        Unauthorized: There is no token.
+        InvalidToken: There is one that is not valid.
         UserMismatch: The path names another user.
 
     """
@@ -77,7 +80,8 @@ class TokenVerifier:
         keys = [jwk.construct(s.get_secret_value(), HS256) for s in secrets]
         self._secret_key = keys[0] if len(keys) == 1 else AnyKey(keys)
         self._published = PublishedKeys(settings.jwks_url) if settings.jwks_url else None
-        self._issuer = settings.issuer
+        self._issuers = [settings.issuer]
+        self._access_token_issuers = [settings.issuer, settings.oauth_issuer]
         self._audience = settings.better_auth_audience
 
     async def subject(self, token: str) -> str:
@@ -87,7 +91,7 @@ class TokenVerifier:
         algorithm along; without one, the token is the shared secret's.
 
         Raises:
-            Unauthorized: It is not valid; the reason holds nothing from the token.
+            InvalidToken: It is not valid; the reason holds nothing from the token.
 
         """
         if self._published:
@@ -100,13 +104,17 @@ class TokenVerifier:
         self, token: str, header: dict[str, Any], published: PublishedKeys
     ) -> str:
         # Better Auth signs its session cookies with these keys too, and names them in `typ`.
+        issuers = self._issuers
         if header.get("typ", "JWT") != "JWT":
-            raise Unauthorized("typ other than JWT")
+            # Access tokens are for whoever `aud` names: without an audience, that may be anybody.
+            if self._audience is None or not _is_access_token(header["typ"]):
+                raise InvalidToken("typ other than JWT")
+            issuers = self._access_token_issuers
         found = await published.find(header["kid"]) if isinstance(header["kid"], str) else None
         if found is None:
-            raise Unauthorized("unknown kid")
+            raise InvalidToken("unknown kid")
         return verify_token(
-            token, found.key, found.algorithm, issuer=self._issuer, audience=self._audience
+            token, found.key, found.algorithm, issuers=issuers, audience=self._audience
         )
 
     async def close(self) -> None:
@@ -132,49 +140,53 @@ def verify_token(
     key: Key,
     algorithm: str = HS256,
     *,
-    issuer: str | None = None,
+    issuers: Sequence[str | None] = (),
     audience: str | None = None,
 ) -> str:
     """Return the user id of a token that is valid now, signed with the key and its algorithm.
 
     Raises:
-        Unauthorized: It is not; the reason holds nothing from the token.
+        InvalidToken: It is not; the reason holds nothing from the token.
 
     """
     header = _header(token)
     if header.get("alg") != algorithm:
-        raise Unauthorized(f"algorithm other than {algorithm}")
+        raise InvalidToken(f"algorithm other than {algorithm}")
     if "crit" in header:
         # RFC 7515, 4.1.11: who does not understand an extension that is critical must refuse it.
-        raise Unauthorized("critical extension in the header")
+        raise InvalidToken("critical extension in the header")
     signed, _, signature = token.rpartition(".")
     try:
         genuine = key.verify(signed.encode(), base64url_decode(signature.encode()))
         claims = json.loads(base64url_decode(signed.partition(".")[2].encode()))
     except Exception as exc:
         # Whatever the library raises; deeply nested claims are a RecursionError.
-        raise Unauthorized("malformed token") from exc
+        raise InvalidToken("malformed token") from exc
     if not genuine:
-        raise Unauthorized("wrong signature")
+        raise InvalidToken("wrong signature")
     if not isinstance(claims, dict):
-        raise Unauthorized("claims are not an object")
-    if issuer is not None and claims.get("iss") != issuer:
-        raise Unauthorized("iss is not the origin of BETTER_AUTH_URL")
+        raise InvalidToken("claims are not an object")
+    if issuers and claims.get("iss") not in issuers:
+        raise InvalidToken("iss is not BETTER_AUTH_URL's")
     if audience is not None and not _names(claims.get("aud"), audience):
-        raise Unauthorized("aud is not BETTER_AUTH_AUDIENCE")
+        raise InvalidToken("aud is not BETTER_AUTH_AUDIENCE")
     return _subject(claims, time.time())
 
 
 def _header(token: str) -> dict[str, Any]:
     if not COMPACT_JWS.fullmatch(token):
-        raise Unauthorized("malformed token")
+        raise InvalidToken("malformed token")
     try:
         header = json.loads(base64url_decode(token.partition(".")[0].encode()).decode())
     except (ValueError, RecursionError) as exc:
-        raise Unauthorized("malformed token") from exc
+        raise InvalidToken("malformed token") from exc
     if not isinstance(header, dict):
-        raise Unauthorized("malformed token")
+        raise InvalidToken("malformed token")
     return header
+
+
+def _is_access_token(typ: object) -> bool:
+    return isinstance(typ, str) and typ.lower() in ACCESS_TOKEN_TYPES
 
 
 def _names(claim: object, audience: str) -> bool:
@@ -183,19 +195,19 @@ def _names(claim: object, audience: str) -> bool:
 
 def _subject(claims: dict[str, Any], now: float) -> str:
     if not _is_number(claims.get("exp")):
-        raise Unauthorized("exp is missing or not a number")
+        raise InvalidToken("exp is missing or not a number")
     if claims["exp"] <= now:
-        raise Unauthorized("token expired")
+        raise InvalidToken("token expired")
     for claim in ("iat", "nbf"):
         if claim in claims and not _is_number(claims[claim]):
-            raise Unauthorized(f"{claim} is not a number")
+            raise InvalidToken(f"{claim} is not a number")
         if claims.get(claim, now) > now + CLOCK_SKEW:
-            raise Unauthorized(f"{claim} is in the future")
+            raise InvalidToken(f"{claim} is in the future")
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 1 <= len(subject) <= USER_ID_MAX_LENGTH:
-        raise Unauthorized("sub is missing or not a string of 1 to 255 characters")
+        raise InvalidToken("sub is missing or not a string of 1 to 255 characters")
     if not is_storable(subject):
-        raise Unauthorized("sub has characters that cannot be stored")
+        raise InvalidToken("sub has characters that cannot be stored")
     return subject
 
 

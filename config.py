@@ -1,6 +1,8 @@
 """Settings, the only reader of the environment: a mistake is one line that names the variable."""
 
+import logging
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,8 +21,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from uvicorn.config import STARTUP_FAILURE
 
 import database_url
+from logs import configure_logging
 
 ENV_FILE = Path(__file__).parent / ".env"
 MIN_SECRET_LENGTH = 32
@@ -30,6 +34,8 @@ NOT_AN_HTTP_URL = (
 VERSION = re.compile(r"[0-9]{1,9}")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+logger = logging.getLogger(__name__)
 
 
 class ConfigurationError(Exception):
@@ -151,6 +157,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     """The port of `python main.py`."""
 
+    web_concurrency: int = Field(default=1, ge=1, le=1000)
+    """Workers of `python main.py`: processes that serve the port together."""
+
     db_pool_size: int = Field(default=10, ge=1, le=1000)
     """Connections that one worker keeps open."""
 
@@ -178,13 +187,20 @@ class Settings(BaseSettings):
         return f"{url.scheme}://{url.netloc}"
 
     @property
+    def oauth_issuer(self) -> str | None:
+        """The `iss` of access tokens of Better Auth's OAuth provider: its own base URL."""
+        if self.better_auth_url is None:
+            return None
+        base = self.better_auth_url.rstrip("/")
+        # Better Auth adds its path to an origin, and takes a URL with a path for the whole base.
+        return base if urlsplit(base).path else f"{base}/api/auth"
+
+    @property
     def jwks_url(self) -> str | None:
         """Where Better Auth publishes its keys."""
         if self.better_auth_url is None or self.better_auth_jwks_url:
             return self.better_auth_jwks_url
-        base = self.better_auth_url.rstrip("/")
-        # Better Auth adds its path to an origin, and takes a URL with a path for the whole base.
-        return f"{base}/jwks" if urlsplit(base).path else f"{base}/api/auth/jwks"
+        return f"{self.oauth_issuer}/jwks"
 
 
 def load_settings() -> Settings:
@@ -206,6 +222,19 @@ def load_settings() -> Settings:
         raise ConfigurationError("; ".join(problems)) from None
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f".env cannot be read: {type(exc).__name__}") from None
+
+
+def startup_settings() -> Settings:
+    """Read the settings and set up logging; end the process if a setting is wrong."""
+    try:
+        settings = load_settings()
+    except ConfigurationError as exc:
+        configure_logging("info")
+        logger.critical("Configuration error: %s", exc)
+        # The code that makes a supervisor give up instead of starting workers for ever.
+        sys.exit(STARTUP_FAILURE)
+    configure_logging(settings.log_level)
+    return settings
 
 
 def _sentence(message: str) -> str:

@@ -55,6 +55,8 @@ class OwnerRoute(APIRoute):
     headers. The errors that these can cause are documented by themselves. Several lines of a header
     arrive as a list, which a type that takes one string refuses.
 
+    Requests with the same `Idempotency-Key` run one after the other.
+
     The `ETag` of a response is the field that its model names as `version_field`. Other GETs get a
     hash of their body. A GET whose `ETag` the client has is answered with 304.
     """
@@ -80,6 +82,9 @@ class OwnerRoute(APIRoute):
             openapi.add_etag(kwargs["responses"], revalidates=self._is_get)
         super().__init__(path, endpoint, **kwargs)
         self._headers = [(field, field.alias.lower().encode()) for field in declared.header_params]
+        self._key_name = next(
+            (field.name for field, header in self._headers if header == b"idempotency-key"), None
+        )
         dependencies = {each.name: each.call for each in declared.dependencies}
         passed = dependencies.keys() | {field.name for field in fields}
         if declared.response_param_name:
@@ -112,6 +117,7 @@ class OwnerRoute(APIRoute):
         if self.body_field:
             sent = _decoded(body, request.headers.get("content-type", ""))
             arguments[self.body_field.name] = _valid(self.body_field, sent, "body")
+        key = arguments.get(self._key_name) if self._key_name else None
         own = self._own_response(arguments)
 
         def work(session: Session) -> Any:  # noqa: ANN401  # what the endpoint returns
@@ -119,7 +125,7 @@ class OwnerRoute(APIRoute):
             return self.endpoint(session=session, user_id=user_id, **arguments)
 
         database: Database = request.app.state.database
-        result = await database.run(work)
+        result = await database.run(work, key and (user_id, key))
         response = await self._rendered(request, result)
         response.raw_headers += own
         return response

@@ -74,6 +74,12 @@ class Unauthorized(ApiError):
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
+class InvalidToken(Unauthorized):
+    """A token was sent that is not valid."""
+
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
 class UserMismatch(ApiError):
     """The path names another user than the token."""
 
@@ -124,6 +130,14 @@ class PayloadTooLarge(ApiError):
     status = HTTPStatus(413)  # its name differs between Python's versions
     code = "PAYLOAD_TOO_LARGE"
     detail = "Request body must be at most 64 KiB"
+
+
+class IdempotencyKeyReused(ApiError):
+    """The `Idempotency-Key` belongs to another task; every new task needs a new key."""
+
+    status = HTTPStatus(422)  # its name differs between Python's versions
+    code = "IDEMPOTENCY_KEY_REUSED"
+    detail = "Idempotency-Key was used before with another title or description"
 
 
 class RequestTimeout(ApiError):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -24,6 +25,9 @@ MIN_INTERVAL = 1.0
 """Seconds from one fetch to the next, however many unknown `kid`s arrive."""
 REFRESH_INTERVAL = 300.0
 """Seconds after which known keys are fetched again, so that a withdrawn one is forgotten."""
+MAX_AGE = 24 * 3600.0
+"""Seconds after which keys are dropped that could not be fetched again."""
+MAX_KEYS = 100
 MIN_RSA_BITS = 2048
 
 # What Better Auth's `keyPairConfig` offers: the algorithm, and the kind of key that it needs.
@@ -88,7 +92,8 @@ class PublishedKeys:
         self._url = url
         self._keys: dict[str, PublishedKey] = {}
         self._fetching: asyncio.Task[None] | None = None
-        self._started = -REFRESH_INTERVAL
+        self._started = -math.inf
+        self._fetched = -math.inf
         # Redirects are not followed: the keys come from the configured place or not at all.
         # Uncompressed, so that the limit of the size is one of memory too.
         self._client = httpx.AsyncClient(
@@ -97,6 +102,9 @@ class PublishedKeys:
 
     async def find(self, kid: str) -> PublishedKey | None:
         """Return the key; wait for a fetch only if it is unknown, and only if one is due."""
+        if self._keys and time.monotonic() > self._fetched + MAX_AGE:
+            logger.warning("Better Auth's keys are dropped: not fetched for %d s", MAX_AGE)
+            self._keys = {}
         if key := self._keys.get(kid):
             self._fetch_after(REFRESH_INTERVAL)
             return key
@@ -133,6 +141,7 @@ class PublishedKeys:
         if keys.keys() != self._keys.keys():
             logger.info("Better Auth's keys from %s: %d", self._url, len(keys))
         self._keys = keys
+        self._fetched = time.monotonic()
 
     async def _download(self) -> bytes:
         async with self._client.stream("GET", self._url) as response:
@@ -147,23 +156,27 @@ class PublishedKeys:
 
 
 def parse(body: bytes) -> dict[str, PublishedKey]:
-    """Return the usable keys of a JWKS by their `kid`.
+    """Return the usable keys of a JWKS by their `kid`: none if it is empty, as all are withdrawn.
 
     Raises:
-        ValueError: It is no JWKS, or has no usable key.
+        ValueError: It is no JWKS, or none of its keys is usable.
 
     """
     try:
-        entries = list(json.loads(body)["keys"])
+        entries = json.loads(body)["keys"]
     except (ValueError, LookupError, TypeError, RecursionError) as exc:
         raise ValueError("no JWKS") from exc
+    if not isinstance(entries, list):
+        raise ValueError("no JWKS")  # noqa: TRY004  # what came is wrong, not our call
+    if len(entries) > MAX_KEYS:
+        raise ValueError(f"more than {MAX_KEYS} keys")
     keys = {}
     for entry in entries:
         try:
             keys[_key_id(entry)] = PublishedKey(_construct(entry), entry["alg"])
         except Exception:  # noqa: BLE001  # cryptography and python-jose raise many kinds
             logger.warning("One of Better Auth's keys is refused: of no kind that it signs with")
-    if not keys:
+    if entries and not keys:
         raise ValueError("no usable key")
     return keys
 

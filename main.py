@@ -1,27 +1,29 @@
 """The app: settings, logging, middleware, errors, routes. `python main.py` serves it on PORT."""
 
+if __name__ == "__main__":
+    # Before the imports, which the supervisor of several workers does not need.
+    from server import run
+
+    run()
+
 import asyncio
 import logging
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from uvicorn.config import STARTUP_FAILURE
 
 import errors
 import openapi
 from auth import TokenVerifier
-from config import ConfigurationError, Settings, load_settings
+from config import Settings, startup_settings
 from database import Database
-from logs import configure_logging
 from middleware.cors import add_cors
 from middleware.encoded_path import EncodedPathMiddleware
 from middleware.head import HeadMiddleware
 from middleware.request_log import RequestLogMiddleware
 from routes import health, tasks
-from server import serve
 
 VERSION = "1.0.0"
 DESCRIPTION = """
@@ -80,21 +82,4 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _settings() -> Settings:
-    """Read the settings and set up logging; end the process if a setting is wrong."""
-    try:
-        settings = load_settings()
-    except ConfigurationError as exc:
-        configure_logging("info")
-        logger.critical("Configuration error: %s", exc)
-        # The code that makes uvicorn's supervisor give up instead of starting workers for ever.
-        sys.exit(STARTUP_FAILURE)
-    configure_logging(settings.log_level)
-    return settings
-
-
-if __name__ == "__main__":
-    # As a string, so that WEB_CONCURRENCY can ask for several workers, which import it anew.
-    serve("main:app", _settings().port)
-else:
-    app = create_app(_settings())
+app = create_app(startup_settings())

@@ -60,6 +60,13 @@ CHANGES: dict[str, Any] = {"title": "Complete project documentation ASAP", "comp
 CHANGED_TASK = {**TASK, **CHANGES, "updated_at": "2026-01-09T11:30:00Z"}
 TOGGLED_TASK = {**TASK, "completed": True, "updated_at": "2026-01-09T12:00:00Z"}
 
+REPLAYED: dict[str, Any] = {
+    "Idempotency-Replayed": {
+        "description": "`true` if the task was created by an earlier request with the same key.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+
 ALWAYS = (Unauthorized(), UserMismatch(), ServerError())
 
 NEW_TASK_EXAMPLE: dict[str, Example] = {"new task": {"value": NEW_TASK}}
@@ -128,7 +135,7 @@ def add_etag(responses: Responses, *, revalidates: bool) -> None:
     """Document the `ETag` of a successful response, and the 304 of a GET."""
     header = {"description": "The version of what is in the body.", "schema": {"type": "string"}}
     for status in [status for status in responses if int(status) < HTTPStatus.BAD_REQUEST]:
-        responses[status].setdefault("headers", {})["ETag"] = header
+        responses[status]["headers"] = {**responses[status].get("headers", {}), "ETag": header}
     if revalidates:
         responses[304] = {
             "description": "It is what you have: `If-None-Match` names it.",

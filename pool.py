@@ -4,9 +4,11 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 import psycopg2
 from psycopg2.errors import ReadOnlySqlTransaction
@@ -83,15 +85,21 @@ class SessionPool:
         self._failing_since: float | None = None
         self._idle: list[_Held] = []
         self._turn = asyncio.Semaphore(pool_size + max_overflow)
+        self._twins: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
         self._retired = -math.inf  # connections that were opened before are not used again
         self._connectors = ThreadPoolExecutor(pool_size + max_overflow, "connect")
 
-    async def run(self, work: Callable[[Session], T]) -> T:
+    async def run(self, work: Callable[[Session], T], twin: Hashable = None) -> T:
         """Return what `work(session)` returns.
 
         Work is started again only if no statement of it can have changed anything: once on another
         connection if this one is lost or read-only, and at once after a conflict with another
         transaction.
+
+        Args:
+            work: What to do.
+            twin: Runs after all others with the same value. It waits for them without a connection:
+                if PostgreSQL let them wait for each other, they could hold all connections.
 
         Raises:
             DatabaseTimeout: It took longer than the time limit.
@@ -100,7 +108,8 @@ class SessionPool:
         limit = math.inf if self._time_limit is None else self._time_limit
         deadline = time.monotonic() + limit
         try:
-            async with asyncio.timeout(self._time_limit) as timer:
+            others = self._twins.setdefault(twin, asyncio.Lock()) if twin else nullcontext()
+            async with asyncio.timeout(self._time_limit) as timer, others:
                 try:
                     return await self._attempt(work, deadline, timer)
                 except _ServerChanged:

@@ -18,8 +18,15 @@ from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 import etags
-from errors import Causes, NotTaskOwner, PreconditionFailed, TaskNotFound, ValidationFailed
-from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH
+from errors import (
+    Causes,
+    IdempotencyKeyReused,
+    NotTaskOwner,
+    PreconditionFailed,
+    TaskNotFound,
+    ValidationFailed,
+)
+from models import DESCRIPTION_MAX_LENGTH, KEY_MAX_LENGTH, TITLE_MAX_LENGTH
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
 # a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
@@ -35,6 +42,9 @@ MAX_DIGITS = 4000
 MAX_LIMIT = 1000
 MAX_SEARCH_LENGTH = 200
 VISIBLE = re.compile(f"[^{BLANK}]")
+# Bare, or a string of RFC 8941, which may also hold spaces.
+KEY = re.compile(r'[!#-~][!-~]{0,254}|"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
+KEY_RULE = "must be 1 to {max_length} visible ASCII characters"
 STORABLE_PATTERN = r"^[^\u0000]*$"
 TITLE_PATTERN = rf"^[^\u0000]*[^{BLANK}][^\u0000]*$"
 
@@ -82,6 +92,13 @@ def _decimal_digits(text: str) -> int:
     if not number:
         raise PydanticCustomError("not_decimal", "must be a whole number")
     return int(number[1] + number[2][:MAX_DIGITS])
+
+
+def _idempotency_key(sent: object) -> str:
+    key = KEY.fullmatch(sent.strip(" \t")) if isinstance(sent, str) else None
+    if not key:
+        raise PydanticCustomError("not_a_key", KEY_RULE, {"max_length": KEY_MAX_LENGTH})
+    return re.sub(r"\\(.)", r"\1", key[1]) if key[1] else key[0]
 
 
 def _if_match(sent: str | list[str]) -> list[str] | None:
@@ -188,6 +205,21 @@ SearchText = Annotated[
     Causes(
         ValidationFailed(f"Q must be at most {MAX_SEARCH_LENGTH} characters"),
         ValidationFailed("Q must not contain characters that cannot be stored"),
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    BeforeValidator(_idempotency_key),
+    WithJsonSchema({"type": "string", "pattern": rf"^({KEY.pattern})$"}),
+    Header(
+        alias="Idempotency-Key",
+        description="Your own name for this creation, such as a UUID. Sent again with the same key"
+        " within 24 hours, the request creates nothing and gets the first response.",
+        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    ),
+    Causes(
+        ValidationFailed(f"Idempotency-Key {KEY_RULE.format(max_length=KEY_MAX_LENGTH)}"),
+        IdempotencyKeyReused(),
     ),
 ]
 

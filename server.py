@@ -5,11 +5,14 @@ no HTTP in plain text, and at SIGTERM resets connections whose request it has no
 """
 
 import asyncio
+import errno
+import logging
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import NoReturn
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -20,7 +23,10 @@ try:
 except ImportError:  # Windows, which has no such limit
     resource = None  # type: ignore[assignment]
 
+import workers
+from config import startup_settings
 from errors import ApiError, HeadersTooLarge, RequestTimeout, ValidationFailed, render
+from logs import configure_logging
 
 RECEIVE_TIMEOUT = 15.0
 """Seconds within which a request must have arrived, its body included."""
@@ -37,6 +43,9 @@ MAX_FILES = 65536
 """Connections that a process may hold, where the system allows as many."""
 SHUTDOWN_TIMEOUT = 25
 """Seconds after SIGTERM until unfinished requests are given up; platforms kill after 30."""
+NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
+logger = logging.getLogger(__name__)
 
 
 class Protocol(HttpToolsProtocol):
@@ -140,13 +149,24 @@ class Protocol(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """Uvicorn's server, which takes every connection that the kernel has accepted, then closes."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._queues = [listener.dup() for listener in sockets or []]
+        try:
+            await super().startup(sockets)
+            for queue in self._queues:
+                queue.listen(self.config.backlog)  # again: uvloop ignores an error, and closes
+        except OSError as exc:  # another process has begun to listen since the port was bound
+            logger.critical("The port cannot be used: %s", exc.strerror)
+            await self.lifespan.shutdown()
+            sys.exit(STARTUP_FAILURE)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        waiting = []
         for server in self.servers:
-            for listener in server.sockets:
-                with socket.socket(fileno=os.dup(listener.fileno())) as queue:
-                    server.close()
-                    waiting += _accept_all(queue)
+            server.close()
+        waiting = []
+        for queue in self._queues:
+            with queue:
+                waiting += _accept_all(queue)
         loop = asyncio.get_running_loop()
         for connection in waiting:
             await loop.connect_accepted_socket(self._protocol, connection)
@@ -157,7 +177,6 @@ class _Server(uvicorn.Server):
 
 
 def _accept_all(queue: socket.socket) -> list[socket.socket]:
-    queue.listen(0)  # so that it hardly fills again before it is closed
     queue.settimeout(0)
     accepted = []
     while True:
@@ -167,36 +186,77 @@ def _accept_all(queue: socket.socket) -> list[socket.socket]:
             return accepted
 
 
-def serve(app: str, port: int) -> None:
-    """Serve the app on all interfaces until SIGTERM or SIGINT.
+def run() -> NoReturn:
+    """Serve PORT with WEB_CONCURRENCY workers until SIGTERM or SIGINT."""
+    _exit_at_signals()
+    settings = startup_settings()
+    sockets = bind(settings.port)
+    logger.info("Starting on port %d, workers: %d", settings.port, settings.web_concurrency)
+    if settings.web_concurrency > 1:
+        workers.supervise(settings.web_concurrency, sockets, settings.log_level)
+    serve(sockets)
 
-    With WEB_CONCURRENCY workers; of several, uvicorn is the supervisor, which at SIGTERM may reset
-    connections that no worker has taken yet.
+
+def bind(port: int) -> list[socket.socket]:
+    """Bind the port on all interfaces, for IPv4 and for IPv6, as far as the system has them.
+
+    A single socket for both would show IPv4 clients as `::ffff:192.0.2.1`, which uvicorn does not
+    find in FORWARDED_ALLOW_IPS.
     """
-    options: dict[str, Any] = {
-        "app": app,
-        "host": "0.0.0.0",  # noqa: S104  # a platform's proxy calls from outside
-        "port": port,
-        "http": Protocol,
-        "ws": "none",
-        "log_config": None,
-        "timeout_graceful_shutdown": SHUTDOWN_TIMEOUT,
-        "timeout_keep_alive": KEEP_ALIVE,
-    }
-    if sys.platform == "win32":
-        # Windows' usual loop cannot tell when psycopg2's sockets have something to read.
-        options["loop"] = "asyncio:SelectorEventLoop"
+    sockets = []
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104  # a platform's proxy calls from outside
+        try:
+            sockets.append(_bound(family, address, port))
+        except OSError as exc:
+            if exc.errno not in NO_SUCH_FAMILY:
+                logger.critical("Port %d cannot be used: %s", port, exc.strerror)
+                sys.exit(STARTUP_FAILURE)
+    return sockets
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    listener = socket.socket(family)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def serve(sockets: list[socket.socket]) -> NoReturn:
+    """Serve the app in this process until SIGTERM or SIGINT."""
+    _exit_at_signals()
     _allow_many_connections()
-    config = uvicorn.Config(**options)
-    if config.workers > 1:
-        uvicorn.run(**options)
-        return
-    config.load_app()
+    config = uvicorn.Config(
+        "main:app",
+        http=Protocol,
+        ws="none",
+        # Windows' usual loop cannot tell when psycopg2's sockets have something to read.
+        loop="asyncio:SelectorEventLoop" if sys.platform == "win32" else "auto",
+        log_config=None,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
+        timeout_keep_alive=KEEP_ALIVE,
+        workers=1,  # or it would read WEB_CONCURRENCY itself
+    )
     server = _Server(config)
-    with suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started:
-        sys.exit(STARTUP_FAILURE)
+    try:
+        config.load_app()
+        server.run(sockets)
+    except Exception:
+        logger.exception("The service failed")
+        sys.exit(1 if server.started else STARTUP_FAILURE)
+    sys.exit(0 if server.started else STARTUP_FAILURE)
+
+
+def _exit_at_signals() -> None:
+    """Exit with 0 at SIGTERM and SIGINT, which uvicorn raises again once it has ended."""
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: os._exit(0))
 
 
 def _allow_many_connections() -> None:
@@ -207,3 +267,8 @@ def _allow_many_connections() -> None:
         if soft != resource.RLIM_INFINITY and soft < most:
             with suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+if __name__ == "__main__":
+    configure_logging("info")
+    serve(workers.join())

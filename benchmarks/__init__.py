@@ -1,1 +1,1 @@
-"""Measurements, each one command: `uv run --group bench -m benchmarks.run` and its neighbours."""
+"""Measurements, each a command: `uv run -m benchmarks.run`, and `compare`, `growth`, `start`."""

@@ -41,7 +41,7 @@ SENT_ONCE = 10_000
 CONDITIONAL = 200
 """Where each needs an ETag first."""
 START_TIMEOUT = 60
-ANSWER_TIMEOUT = 5
+ANSWER_TIMEOUT = 10
 
 
 def prepare() -> None:
@@ -62,7 +62,7 @@ class Load:
     p99_ms: float
     failed: int
     hung: bool
-    """Whether it did not respond five seconds later either."""
+    """Whether it did not respond ten seconds later either."""
 
 
 @dataclass
@@ -243,12 +243,12 @@ def measure(
     apps: Sequence[App], operations: Sequence[Operation], connections: int, options: Namespace
 ) -> Loads:
     """Let the apps take turns with each operation, after a round to warm up."""
-    loads: Loads = {}
+    loads: Loads = {(operation.name, app.name): [] for operation in operations for app in apps}
     for number in range(0 if options.smoke else -1, options.rounds):
         # In each round another app is first, so that none always follows the same.
         turn = number % len(apps)
         for operation, app in product(operations, [*apps[turn:], *apps[:turn]]):
-            own = loads.setdefault((operation.name, app.name), [])
+            own = loads[operation.name, app.name]
             if (operation.service_only and app.program != "service") or (own and own[-1].hung):
                 continue
             app.check(operation)

@@ -60,8 +60,7 @@ def main() -> None:
         indexes = [None, options.index] if options.index else [None]
         for index, (rows, owners) in product(indexes, tables):
             name = f"rows_{rows}{'_owners' * bool(owners)}{'_index' * bool(index)}"
-            made = filled_database(server, name, rows, migrate, owners)
-            database = stack.enter_context(made)
+            database = stack.enter_context(filled_database(server, name, rows, migrate, owners))
             if index:
                 database.cursor.execute(f"CREATE INDEX candidate ON tasks ({index})")
             label = ", index" if index else ""

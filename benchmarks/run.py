@@ -20,8 +20,9 @@ from benchmarks.results import FIGURES, machine, numbers, options_parser, spread
 
 ROWS = 100_000
 EXPLANATION = """{:,} tasks; {rounds} rounds of {seconds} s. Medians; in brackets the smallest and
-the largest. Ratios are of requests per second, within each round. CPU time is for each request.
-An app that hung did not respond in the five seconds after the run either.
+the largest. Ratios are taken within each round; above 1 the service is better. CPU time is for each
+request, and is the figure to trust where other programs run. An app that hung did not respond in
+the ten seconds after the run either.
 """
 
 
@@ -39,16 +40,15 @@ def load_table(loads: Loads) -> str:
     rows: list[list[object]] = []
     for (operation, name), own in loads.items():
         if own[-1].hung:
-            rows.append([operation, name, "hung", *["-"] * 6])
+            rows.append([operation, name, "hung", *["-"] * 7])
             continue
-        rates = [[load.requests_per_second for load in loads[operation, "service"]]]
-        rates.append([load.requests_per_second for load in own])
+        both = list(zip(loads[operation, "service"], own, strict=True))
+        rate = spread(a.requests_per_second / b.requests_per_second for a, b in both)
+        cpu = spread(b.app_cpu_us / a.app_cpu_us for a, b in both if a.app_cpu_us)
         figures = [median(getattr(load, figure) for load in own) for figure in FIGURES]
-        ratio = spread(a / b for a, b in zip(*rates, strict=True))
-        failed = sum(load.failed for load in own)
-        rows.append([operation, name, spread(rates[1]), ratio, *figures[1:], failed])
-    first, *others = FIGURES.values()
-    return table(["", "", first, "service / this", *others, "failed"], rows)
+        rows.append([operation, name, rate, cpu, *figures, sum(load.failed for load in own)])
+    ratios = ["requests/s: service / this", "CPU: this / service"]
+    return table(["", "", *ratios, *FIGURES.values(), "failed"], rows)
 
 
 def _parse() -> argparse.Namespace:

@@ -10,12 +10,14 @@ from auth import CurrentUser
 from database import DbSession
 from endpoint import OwnerRoute
 from errors import Causes, ValidationFailed
+from idempotency import new_task_once
 from lists import ListQuery, complete_all, delete_all, next_link, one_page, whole_list
 from openapi import example
 from queries import DELETE, GET, TOGGLE, TaskRow, new_task, one_task, update_of
 from rendering import Parts
 from schemas import (
     Cursor,
+    IdempotencyKey,
     IfMatch,
     PageSize,
     SearchText,
@@ -132,15 +134,26 @@ def delete_tasks(
     response_model=TaskResponse,
     status_code=HTTPStatus.CREATED,
     response_description="The task",
-    responses={201: example(openapi.CREATED_TASK)},
+    responses={201: {**example(openapi.CREATED_TASK), "headers": openapi.REPLAYED}},
 )
 def create_task(
     session: DbSession,
     user_id: CurrentUser,
     body: Annotated[TaskCreate, Body(openapi_examples=openapi.NEW_TASK_EXAMPLE), BAD_TITLE],
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> TaskRow:
-    """Create a task. It starts as not completed."""
-    return new_task(session, user_id, body.title, body.description)
+    """Create a task. It starts as not completed.
+
+    With an `Idempotency-Key`, you may send it again until you get a response.
+    """
+    new = (body.title, body.description)
+    if idempotency_key is None:
+        return new_task(session, user_id, *new)
+    task, is_replayed = new_task_once(session, user_id, idempotency_key, *new)
+    if is_replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return task
 
 
 @router.get(

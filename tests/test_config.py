@@ -171,6 +171,10 @@ def test_a_required_variable_is_named(
         ("PORT", "canary", "is not valid: input should be a valid integer"),
         ("PORT", "0", "is not valid: input should be greater than or equal to 1"),
         ("PORT", "65536", "is not valid: input should be less than or equal to 65535"),
+        ("WEB_CONCURRENCY", "abc", "is not valid: input should be a valid integer"),
+        ("WEB_CONCURRENCY", "1.5", "is not valid: input should be a valid integer"),
+        ("WEB_CONCURRENCY", "0", "is not valid: input should be greater than or equal to 1"),
+        ("WEB_CONCURRENCY", "-1", "is not valid: input should be greater than or equal to 1"),
         ("DB_POOL_SIZE", "0", "is not valid: input should be greater than or equal to 1"),
         ("DB_POOL_SIZE", "canary", "is not valid"),
         ("DB_MAX_OVERFLOW", "-1", "is not valid: input should be greater than or equal to 0"),
@@ -227,6 +231,7 @@ def test_several_secrets_override_the_one(
 def test_better_auth_is_not_called_unless_its_url_is_set() -> None:
     settings = load_settings()
     assert (settings.issuer, settings.jwks_url, settings.better_auth_audience) == (None,) * 3
+    assert settings.oauth_issuer is None
 
 
 @pytest.mark.parametrize(
@@ -247,6 +252,7 @@ def test_issuer_and_keys_follow_from_the_url(
 ) -> None:
     monkeypatch.setenv("BETTER_AUTH_URL", url)
     assert (load_settings().issuer, load_settings().jwks_url) == (issuer, issuer + jwks)
+    assert load_settings().oauth_issuer == issuer + jwks.removesuffix("/jwks")
     monkeypatch.setenv("BETTER_AUTH_JWKS_URL", "http://frontend:3000/keys")
     assert (load_settings().issuer, load_settings().jwks_url) == (
         issuer,
@@ -287,6 +293,23 @@ def test_the_service_ends_at_once_with_one_line(program: tuple[str, ...], clone:
     assert "BETTER_AUTH_SECRET must have at least 32 characters" in line
     assert "ALLOWED_ORIGINS is required" in line
     assert "canary" not in line
+
+
+@pytest.mark.parametrize("number", ["abc", "0", "1.5"])
+def test_a_wrong_number_of_workers_is_one_line(number: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "main.py"],
+        cwd=PROJECT,
+        env=environment(URL, WEB_CONCURRENCY=number),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (STARTUP_FAILURE, "")
+    (line,) = ended.stderr.splitlines()
+    assert LINE.fullmatch(line)
+    assert "Configuration error: WEB_CONCURRENCY is not valid" in line
 
 
 def test_the_env_file_is_read_and_the_environment_wins(

@@ -40,6 +40,13 @@ COLUMNS = [
     ("created_at", "timestamp without time zone", None, "NO", "timezone('utc'::text, now())"),
     ("updated_at", "timestamp without time zone", None, "NO", "timezone('utc'::text, now())"),
 ]
+KEY_COLUMNS = [
+    ("user_id", "character varying", 255, "NO", None),
+    ("key", "character varying", 255, "NO", None),
+    ("fingerprint", "bytea", None, "NO", None),
+    ("task_id", "integer", None, "NO", None),
+    ("created_at", "timestamp without time zone", None, "NO", None),
+]
 INDEXES = {
     "tasks_pkey": "CREATE UNIQUE INDEX tasks_pkey ON public.tasks USING btree (id)",
     "idx_tasks_user_id": ("CREATE INDEX idx_tasks_user_id ON public.tasks USING btree (user_id)"),
@@ -60,7 +67,7 @@ INDEXES = {
 }
 
 
-REVISIONS = list((PROJECT / "migrations/versions").glob("*.py"))
+REVISIONS = [path.name[:4] for path in (PROJECT / "migrations/versions").glob("*.py")]
 
 
 @pytest.fixture
@@ -78,19 +85,24 @@ def run_alembic(url: str, command: Callable[..., None], *arguments: str) -> None
 
 def assert_spec_schema(url: str) -> None:
     with connected(url) as cursor:
-        cursor.execute(
-            "SELECT column_name, data_type, character_maximum_length, is_nullable, column_default"
-            " FROM information_schema.columns WHERE table_name = 'tasks' ORDER BY ordinal_position"
-        )
-        assert cursor.fetchall() == COLUMNS
+        for table, columns in (("tasks", COLUMNS), ("idempotency_keys", KEY_COLUMNS)):
+            cursor.execute(
+                "SELECT column_name, data_type, character_maximum_length, is_nullable,"
+                " column_default FROM information_schema.columns WHERE table_name = %s"
+                " ORDER BY ordinal_position",
+                [table],
+            )
+            assert cursor.fetchall() == columns
         cursor.execute("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'tasks'")
         assert dict(cursor.fetchall()) == INDEXES
         cursor.execute("SELECT conname FROM pg_constraint WHERE contype <> 'n' AND conrelid <> 0")
-        assert ("tasks_pkey",) in cursor.fetchall()
+        assert {("tasks_pkey",), ("idempotency_keys_pkey",)} <= set(cursor.fetchall())
         cursor.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
         )
-        assert {name for (name,) in cursor.fetchall()} == {"tasks", "alembic_version"}
+        assert {name for (name,) in cursor.fetchall()} == {
+            *("tasks", "idempotency_keys", "alembic_version")
+        }
 
 
 def test_the_services_schema_is_the_specifications(service: Service, database_url: str) -> None:
@@ -111,9 +123,11 @@ def test_the_migrations_go_up_and_down_and_match_the_model(empty_database_url: s
     "change",
     [
         "DROP INDEX idx_tasks_created_at",
+        "DROP INDEX idx_idempotency_keys_created_at",
+        "ALTER TABLE idempotency_keys ALTER task_id DROP NOT NULL",
         "ALTER TABLE tasks ALTER completed DROP DEFAULT",
         "ALTER TABLE tasks ALTER title TYPE varchar(100)",
-        "ALTER TABLE tasks ALTER created_at TYPE timestamptz",
+        "ALTER TABLE tasks ALTER updated_at TYPE timestamptz",
     ],
 )
 def test_a_model_that_differs_is_noticed(empty_database_url: str, change: str) -> None:
@@ -172,7 +186,8 @@ def test_four_workers_start_at_once_on_an_empty_database(empty_database_url: str
     with running(env, "--workers", "4") as service:
         wait_for(lambda: service.output().count("Application startup complete") == 4)
         output = service.output()
-        assert output.count("Running upgrade") == len(REVISIONS)
+        for revision in REVISIONS:
+            assert output.count(f"-> {revision}") == 1
         assert "ERROR" not in output
         user = service.user()
         for number in range(8):

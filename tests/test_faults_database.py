@@ -13,10 +13,10 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from support.load import COUNT_TOGGLES, Burst, all_calls, summary, writers
+from support.load import COUNT_TOGGLES, LATE, Burst, all_calls, summary, writers
 from support.network import network_to
 from support.postgres import FragileServer, connected, fragile_server, waiting_for_locks
-from support.service import Service, environment, running, wait_for
+from support.service import Service, environment, patient, running, wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -184,7 +184,7 @@ def test_a_database_that_is_down_at_start(
             assert service.user().call("POST", json={"title": "x"}).status_code == 500
             server.start()
             recoveries.append(recovers(service))
-            assert recoveries[-1] < 5
+            assert recoveries[-1] < 5 + LATE
     record_property(
         "PostgreSQL is down when the service starts",
         f"{len(recoveries)} | nothing | {summary(recoveries)}",
@@ -193,8 +193,8 @@ def test_a_database_that_is_down_at_start(
 
 def bounded_while(
     service: Service, limit: int, outage: Callable[[], AbstractContextManager[None]]
-) -> list[float]:
-    """Send 100 requests into an outage; return how long each health check took until all failed."""
+) -> tuple[float, list[float]]:
+    """Send 100 requests into an outage; return how long they and the health checks took to fail."""
     process = psutil.Process(service.process.pid)
     assert {answer.status_code for answer in at_once(service, 20)} == {200}
     threads_before, memory_before = process.num_threads(), process.memory_info().rss
@@ -206,12 +206,13 @@ def bounded_while(
             started = time.monotonic()
             assert service.client.get("/health").status_code == 503
             checks.append(time.monotonic() - started)
-            assert started - sent < limit + 2
+            assert started - sent < limit + LATE
+        failed = time.monotonic() - sent
         assert burst.statuses() == {500}
         assert process.num_threads() <= threads_before + POOL_SIZE + 2
         assert process.memory_info().rss - memory_before < 64 * 2**20
-    assert max(checks) < 3
-    return checks
+    assert max(checks) < 3 + LATE
+    return failed, checks
 
 
 def recovers(service: Service) -> float:
@@ -224,13 +225,15 @@ def recovers(service: Service) -> float:
 
 def outages(service: Service, limit: int, outage: Outage, times: int) -> str:
     """Let the database be away again and again, and return what was measured."""
-    checks, recoveries = [], []
+    failures, checks, recoveries = [], [], []
     for _ in range(times):
-        checks += bounded_while(service, limit, outage)
+        failed, more_checks = bounded_while(service, limit, outage)
+        failures.append(failed)
+        checks += more_checks
         recoveries.append(recovers(service))
     return (
-        f"{times} | all 500 within {limit + 2} s; /health is 503 within {max(checks):.1f} s |"
-        f" {summary(recoveries)}"
+        f"{times} | all 500 within {max(failures):.1f} s;"
+        f" /health is 503 within {max(checks):.1f} s | {summary(recoveries)}"
     )
 
 
@@ -259,7 +262,7 @@ def test_connections_that_are_dead_without_a_word(
 ) -> None:
     """A failover or a firewall that forgot them: nobody ever answers on them again."""
     limit = sized(3, 10)
-    recoveries = []
+    failures, recoveries = [], []
     with network_to(server.port) as network, ExitStack() as stack:
         url = make_url(server.url).set(port=network.port).render_as_string(hide_password=False)
         env = environment(url, LOG_LEVEL="info", DB_TIMEOUT=str(limit))
@@ -270,12 +273,13 @@ def test_connections_that_are_dead_without_a_word(
             network.strand()
             started = time.monotonic()
             assert {answer.status_code for answer in at_once(service, POOL_SIZE)} == {500}
-            assert time.monotonic() - started < limit + 2
+            failures.append(time.monotonic() - started)
+            assert failures[-1] < limit + LATE
             recoveries.append(recovers(service))
-            assert recoveries[-1] < 3
+            assert recoveries[-1] < 3 + LATE
     record_property(
         "Connections are dead, and nobody says so",
-        f"{len(recoveries)} | one request on each, 500 within {limit + 2} s |"
+        f"{len(recoveries)} | one request on each, 500 within {max(failures):.1f} s |"
         f" {summary(recoveries)}",
     )
 
@@ -284,16 +288,17 @@ def test_connections_that_are_dead_without_a_word(
 def test_a_pool_exhausted_by_slow_statements(
     server: FragileServer, sized: Sized, record_property: Record, *, released_in_time: bool
 ) -> None:
-    limit = 20 if released_in_time else sized(4, 10)
+    limit = 60 if released_in_time else sized(4, 10)
     env = environment(server.url, LOG_LEVEL="info", DB_TIMEOUT=str(limit))
+    held = 2 if released_in_time else limit + LATE
     recoveries, checks = [], []
-    with running(env, program=MAIN) as service:
+    with running(env, program=patient("database.HEALTH_TIMEOUT")) as service:
         for _ in range(sized(1, 5)):
             with connected(server.url) as cursor:
                 cursor.execute("BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
                 locked = time.monotonic()
                 burst = Burst(service, 200)
-                while time.monotonic() < locked + (2 if released_in_time else limit + 2):
+                while burst.answered() < 200 and time.monotonic() < locked + held:
                     started = time.monotonic()
                     assert healthy(service)
                     checks.append(time.monotonic() - started)
@@ -306,7 +311,7 @@ def test_a_pool_exhausted_by_slow_statements(
                 assert burst.statuses() == ({200, 201} if released_in_time else {500})
                 assert {answer.status_code for answer in at_once(service, 20)} == {200}
                 recoveries.append(time.monotonic() - released)
-    assert max(checks) < 1
+    assert max(checks) < 1 + LATE
     record_property(
         f"Pool exhausted, 200 clients, lock {'released' if released_in_time else 'kept'}",
         f"{len(recoveries)} | all {'answered' if released_in_time else 500};"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.load import COUNT_TOGGLES, all_calls, summary, writers
+from support.load import COUNT_TOGGLES, LATE, all_calls, summary, writers
 from support.postgres import connected, new_database
 from support.service import PATIENCE, User, environment, running
 
@@ -138,7 +138,7 @@ def test_the_service_is_terminated_while_the_database_hangs(
         assert service.stop() in {0, -signal.SIGTERM}
         seconds = time.monotonic() - signalled
         assert {call.result().status_code for call in calls} == {500}
-        assert seconds < limit + 3
+        assert seconds < limit + LATE
     record_property(
         "The service is terminated while 32 requests wait for a lock",
         f"1 | all answered (500, DB_TIMEOUT={limit}) | {seconds:.1f} s to end",

@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -29,13 +28,12 @@ from support.jwks_endpoint import (
     claims,
     drip,
     hang_up,
-    public_jwk,
     published,
     respond,
     token,
 )
 from support.service import Service, assert_clean_log, environment, patient, running, wait_for
-from support.tokens import SECRET, encode, sign, signed
+from support.tokens import encode, sign, signed
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +204,7 @@ def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(
     assert call(trusting, token(new, kid="new")).status_code == 200
 
 
+THOUSANDS_OF_KEYS = b'{"keys": [%s]}' % b",".join(100_000 * [b"1"])
 FAULTS: dict[str, tuple[str, Callable[[BaseHTTPRequestHandler], None]]] = {
     "an error": ("status 500", lambda r: respond(r, b"{}", 500)),
     "not found": ("status 404", lambda r: respond(r, b"{}", 404)),
@@ -214,7 +213,10 @@ FAULTS: dict[str, tuple[str, Callable[[BaseHTTPRequestHandler], None]]] = {
     "no object": ("no JWKS", lambda r: respond(r, b"[]")),
     "no keys": ("no JWKS", lambda r: respond(r, b"{}")),
     "keys null": ("no JWKS", lambda r: respond(r, b'{"keys": null}')),
-    "an empty list": ("no usable key", lambda r: respond(r, b'{"keys": []}')),
+    "keys an object": ("no JWKS", lambda r: respond(r, b'{"keys": {}}')),
+    "keys a text": ("no JWKS", lambda r: respond(r, b'{"keys": ""}')),
+    "no usable key": ("no usable key", lambda r: respond(r, b'{"keys": [{}]}')),
+    "too many keys": ("more than 100 keys", lambda r: respond(r, THOUSANDS_OF_KEYS)),
     "nested deeply": ("no JWKS", lambda r: respond(r, b"[" * 100_000)),
     "too much": ("more than 262144 bytes", lambda r: respond(r, b" " * 300_000)),
     "nothing": ("RemoteProtocolError", hang_up),
@@ -277,6 +279,40 @@ def test_an_unreachable_endpoint_is_a_401(database_url: str) -> None:
     assert_clean_log(output)
 
 
+def test_an_empty_set_withdraws_all_keys(trusting: Service, endpoint: Endpoint) -> None:
+    endpoint.keys = []
+    endpoint.wait_until_a_fetch_is_due()
+    assert_unauthorized(call(trusting, token(kid="unknown")))
+    assert_unauthorized(call(trusting, token()))
+    assert call(trusting, signed()).status_code == 200
+    endpoint.keys = [published()]
+    endpoint.wait_until_a_fetch_is_due()
+    assert call(trusting, token()).status_code == 200
+
+
+def test_keys_that_cannot_be_fetched_for_a_day_are_dropped(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jwks, "MIN_INTERVAL", 0.0)
+
+    async def scenario() -> None:
+        keys = jwks.PublishedKeys(endpoint.url)
+        try:
+            assert await keys.find(KID)
+            endpoint.answer = hang_up
+            assert await keys.find("unknown") is None
+            assert await keys.find(KID)
+            monkeypatch.setattr(jwks, "MAX_AGE", 0.0)
+            assert await keys.find(KID) is None
+            assert "keys are dropped" in caplog.text
+            endpoint.answer = endpoint.publish
+            assert await keys.find(KID)
+        finally:
+            await keys.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
 def test_known_keys_are_fetched_again_in_the_background(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,48 +334,3 @@ def test_known_keys_are_fetched_again_in_the_background(
             await keys.close()
 
     asyncio.run(scenario())
-
-
-RSA = public_jwk(rsa.generate_private_key(65537, 2048), "RS256")
-WEAK_RSA = public_jwk(rsa.generate_private_key(65537, 1024), "RS256")
-P256 = public_jwk(ec.generate_private_key(ec.SECP256R1()), "ES256")
-USELESS: dict[str, Any] = {
-    "symmetric": {"kty": "oct", "alg": "HS256", "k": encode(SECRET.encode())},
-    "symmetric, of another alg": {"kty": "oct", "alg": "EdDSA", "k": "AAAA", "crv": "Ed25519"},
-    "public, for HS256": published() | {"alg": "HS256"},
-    "no alg": {name: value for name, value in published().items() if name != "alg"},
-    "alg none": published() | {"alg": "none"},
-    "alg a list": published() | {"alg": ["EdDSA"]},
-    "alg unknown": published() | {"alg": "RS512"},
-    "for encryption": published() | {"use": "enc"},
-    "for signing alone": published() | {"key_ops": ["sign"]},
-    "private": published() | {"d": "AAAA"},
-    "kid a number": {"kid": 5},
-    "kid null": {"kid": None},
-    "another curve": published() | {"crv": "Ed448"},
-    "x too short": published() | {"x": "AAAA"},
-    "x no text": published() | {"x": 5},
-    "x missing": {name: value for name, value in published().items() if name != "x"},
-    "P-256 for ES512": P256 | {"alg": "ES512"},
-    "not on the curve": P256 | {"x": P256["y"]},
-    "RSA for EdDSA": RSA | {"alg": "EdDSA"},
-    "RSA of 1024 bits": WEAK_RSA,
-    "RSA-PSS of 1024 bits": WEAK_RSA | {"alg": "PS256"},
-    "RSA without n": RSA | {"n": None},
-    "text": "key",
-    "null": None,
-}
-
-
-@pytest.mark.parametrize("name", USELESS)
-def test_a_useless_key_is_refused_and_its_neighbours_are_kept(name: str) -> None:
-    entry = USELESS[name]
-    if isinstance(entry, dict):
-        entry = {"kid": name} | {k: v for k, v in entry.items() if (k, v) != ("kid", KID)}
-    document = {"keys": [entry, published(), RSA | {"kid": "rsa"}, P256 | {"kid": "ec"}]}
-    keys = jwks.parse(json.dumps(document).encode())
-    assert {kid: key.algorithm for kid, key in keys.items()} == {
-        KID: "EdDSA",
-        "rsa": "RS256",
-        "ec": "ES256",
-    }

@@ -158,7 +158,7 @@ def test_every_line_of_python_main_has_the_format(database_url: str, workers: st
         wait_for(lambda: service.output().count("Application startup complete") == int(workers))
         service.stop()
         output = service.output()
-    assert "[Uvicorn running on http://0.0.0.0:" in output
+    assert f", workers: {workers}]" in output
     assert ", environment test]" in output
     assert_clean_log(output, database_url)
 

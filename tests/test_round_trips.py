@@ -144,6 +144,22 @@ def test_a_malformed_precondition_costs_none(counted: Counted, call: Call) -> No
     assert counted.send(user, call, 1, {"If-Match": "x"}) == (400, [])
 
 
+def test_a_creation_with_a_key_costs_one_statement_and_its_repetition_two(
+    counted: Counted,
+) -> None:
+    user = counted.service.user()
+    call = next(call for call in CALLS if call.method == "POST")
+    other = call._replace(body={"title": "another"})
+    for request, status, expected in (
+        (call, 201, ["WITH"]),
+        (call, 201, ["WITH", "SELECT"]),
+        (other, 422, ["WITH", "SELECT"]),
+    ):
+        answered, statements = counted.send(user, request, "", {"Idempotency-Key": "k"})
+        assert (answered, verbs(statements)) == (status, expected)
+    assert counted.send(user, call, "", {"Idempotency-Key": ""}) == (400, [])
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_being_alive_costs_none(counted: Counted, method: str) -> None:
     before = counted.server.log.stat().st_size

@@ -1,6 +1,7 @@
 """The example frontend, built and served, and Debian's Chromium to use it with."""
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -43,11 +44,15 @@ def check_prerequisites() -> None:
 
 
 def build() -> None:
-    """Build the page, once in a run of the tests."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    built_by = FRONTEND / ".next" / "built-by"
+    """Build the page, unless these sources are built: another run may be serving them."""
+    sources = [*FRONTEND.glob("app/**/*"), *FRONTEND.glob("lib/*"), *FRONTEND.glob("*.config.ts")]
+    sources = sorted(path for path in sources if path.is_file())
+    lock = FRONTEND / "package-lock.json"
+    contents = [path.read_bytes() for path in [*sources, lock]]
+    digest = hashlib.sha256(b"\0".join(contents)).hexdigest()
+    built = FRONTEND / ".next" / "built"
     with fasteners.InterProcessLock(FRONTEND / "node_modules" / ".building"):
-        if built_by.exists() and built_by.read_text() == run:
+        if built.exists() and built.read_text() == digest:
             return
         subprocess.run(
             ["node", NEXT, "build"],
@@ -55,7 +60,7 @@ def build() -> None:
             env=os.environ | {"NEXT_TELEMETRY_DISABLED": "1", "BETTER_AUTH_SECRET": "x" * 32},
             check=True,
         )
-        built_by.write_text(run)
+        built.write_text(digest)
 
 
 @contextmanager
