@@ -169,6 +169,9 @@ class Settings(BaseSettings):
     db_timeout: int = Field(default=10, ge=1, le=300)
     """Seconds after which a request that waits for the database is answered with 500."""
 
+    docs: Annotated[Literal["on", "off"], BeforeValidator(_lower)] = "on"
+    """Whether `/docs` and `/openapi.json` are served."""
+
     @model_validator(mode="before")
     @classmethod
     def _newest_secret_first(cls, values: dict[str, Any]) -> dict[str, Any]:

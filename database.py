@@ -81,12 +81,12 @@ class Database:
 
     async def _answers(self) -> bool:
         try:
-            problem = await self._health.run(_problem)
+            trouble = await self._health.run(problem)
         except Exception as exc:  # noqa: BLE001  # whatever the database says, the answer is 503
-            problem = _reason(exc)
-        if problem:
-            logger.warning("Database unusable: %s", problem)
-        return problem is None
+            trouble = reason_of(exc)
+        if trouble:
+            logger.warning("Database unusable: %s", trouble)
+        return trouble is None
 
     async def migrate(self, attempted: asyncio.Event) -> None:
         """Bring the schema up to date, trying again until it is; set the event after one try."""
@@ -95,7 +95,7 @@ class Database:
             try:
                 await self._migrations.run(_upgrade)
             except (OperationalError, InterfaceError, _Unsuitable) as exc:
-                self._report("Schema not applied yet: %s", _reason(exc))
+                self._report("Schema not applied yet: %s", reason_of(exc))
             except CommandError as exc:
                 # Alembic does not know the database's revision: a newer version has migrated it.
                 logger.warning("The schema is of a newer version of the service: %s", exc)
@@ -124,7 +124,7 @@ class Database:
             pool.close()
 
 
-def _problem(session: Session) -> str | None:
+def problem(session: Session) -> str | None:
     """Ask the server, and say why it cannot serve tasks if it cannot."""
     [(encoding, read_only)] = execute(
         session,
@@ -138,18 +138,23 @@ def _problem(session: Session) -> str | None:
     return None
 
 
+def alembic_config() -> alembic.config.Config:
+    """Return where the migrations are."""
+    return alembic.config.Config(ALEMBIC_INI)
+
+
 def _upgrade(session: Session) -> None:
     connection = session.connection()
     encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
     if encoding != "UTF8":
         raise _Unsuitable(NOT_UTF8.format(encoding))
-    config = alembic.config.Config(ALEMBIC_INI)
+    config = alembic_config()
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
     session.commit()
 
 
-def _reason(exc: Exception) -> str:
+def reason_of(exc: Exception) -> str:
     """Say in one line what is wrong, and what to do where more than waiting helps."""
     said = " ".join(str(getattr(exc, "orig", None) or exc or type(exc).__name__).split())
     for words, advice in ADVICE.items():

@@ -162,6 +162,8 @@ def render(error: ApiError) -> JSONResponse:
     """Make the error's answer, and log its reason."""
     if error.reason:
         logger.warning("%s: %s", error.detail, error.reason)
+    else:
+        logger.debug("%s: %s", error.code, error.detail)
     return JSONResponse(
         {"detail": error.detail, "code": error.code}, error.status, dict(error.headers)
     )

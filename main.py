@@ -2,23 +2,34 @@
 
 if __name__ == "__main__":
     # Before the imports, which the supervisor of several workers does not need.
-    from server import run
+    from argparse import ArgumentParser
 
+    parser = ArgumentParser(description="Serve the API on PORT with WEB_CONCURRENCY workers.")
+    parser.add_argument(
+        "--check", action="store_true", help="check the settings and the database, then exit"
+    )
+    if parser.parse_args().check:
+        from preflight import run
+    else:
+        from server import run
     run()
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 import errors
 import openapi
+import timing
 from auth import TokenVerifier
 from config import Settings, startup_settings
 from database import Database
+from database_url import hosts
 from middleware.cors import add_cors
 from middleware.encoded_path import EncodedPathMiddleware
 from middleware.request_log import RequestLogMiddleware
@@ -57,7 +68,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the app."""
-    app = FastAPIOffline(
+    # Without its document, FastAPI has no pages that show it.
+    framework = FastAPIOffline if settings.docs == "on" else partial(FastAPI, openapi_url=None)
+    app = framework(
         title="Todo API",
         version=VERSION,
         description=DESCRIPTION,
@@ -76,7 +89,14 @@ def create_app(settings: Settings) -> FastAPI:
     add_cors(app, settings.allowed_origins)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(EncodedPathMiddleware)
-    logger.info("%s %s, environment %s", app.title, VERSION, settings.environment)
+    if logger.isEnabledFor(logging.DEBUG):
+        timing.listeners.append(timing.LogListener())
+    logger.info(
+        "%s %s, environment %s, workers: %d, connections of each: %d + %d, database: %s",
+        *(app.title, VERSION, settings.environment, settings.web_concurrency),
+        *(settings.db_pool_size, settings.db_max_overflow),
+        hosts(settings.database_url.get_secret_value()),
+    )
     return app
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.util.concurrency import await_, greenlet_spawn
 from sqlmodel import Session
 
 from connection import CONFLICTS, DatabaseTimeout, PooledConnection, engine, is_ready
+from timing import listeners
 
 PATIENCE = 5.0
 """Seconds for which connecting is tried again when an outage begins: a failover takes as long."""
@@ -111,7 +112,12 @@ class SessionPool:
     async def _attempt(
         self, work: Callable[[Session], T], deadline: float, *, is_last: bool = False
     ) -> T:
-        held = await self._take(deadline)
+        began = time.perf_counter()
+        try:
+            held = await self._take(deadline)
+        finally:
+            for listener in listeners:
+                listener.waited(self, time.perf_counter() - began)
         driver = held.driver
         try:
             while True:

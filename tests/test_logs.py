@@ -159,7 +159,8 @@ def test_every_line_of_python_main_has_the_format(database_url: str, workers: st
         service.stop()
         output = service.output()
     assert f", workers: {workers}]" in output
-    assert ", environment test]" in output
+    assert f", workers: {workers}, connections of each: 5 + 0, database: " in output
+    assert ", environment test, " in output
     assert_clean_log(output, database_url)
 
 
