@@ -31,6 +31,8 @@ CONFLICTS = (SerializationFailure, DeadlockDetected)
 """PostgreSQL has undone the transaction because of another one."""
 NOT_EXECUTED = (ReadOnlySqlTransaction, *CONFLICTS)
 """Errors that prove that their statement changed nothing."""
+READS_PER_TURN = 16
+"""Times that a result is read from before other requests go on."""
 HOST_LISTS = ("host", "hostaddr", "port")
 MAX_POLL = 60.0
 """Seconds for which a thread waits at a time."""
@@ -47,6 +49,8 @@ class PooledConnection(connection):
     """The time of the monotonic clock at which connecting is given up."""
     deadline = math.inf
     """The time at which the work is given up."""
+    timer: asyncio.Timeout | None = None
+    """What gives the work up."""
     reserve = 0.0
     """Seconds before that at which PostgreSQL gives a statement up."""
     may_have_written = False
@@ -172,6 +176,12 @@ def _wait(connection: Any) -> None:  # noqa: ANN401  # psycopg2's
 def _wait_in_greenlet(connection: Any) -> None:  # noqa: ANN401
     while (state := connection.poll()) != POLL_OK:
         await_(_readiness(connection.fileno(), reading=state == POLL_READ))
+        # libpq takes 16 kB at a time: a long result would need a turn of the loop for each.
+        for _ in range(READS_PER_TURN):
+            if connection.poll() == POLL_OK:
+                return
+            if not is_ready(connection.fileno(), 0):
+                break
 
 
 def _wait_in_thread(connection: Any) -> None:  # noqa: ANN401

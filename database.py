@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -61,14 +61,16 @@ class Database:
         self._probe: asyncio.Task[bool] | None = None
         self._reported = ("", 0.0)
 
-    async def run(self, work: Callable[[Session], T]) -> T:
+    async def run(self, work: Callable[[Session], T], twin: Hashable = None) -> T:
         """Run `work(session)`, which waits without blocking; each statement is a transaction.
+
+        Work with the same `twin` runs one after the other.
 
         Raises:
             DatabaseTimeout: It took longer than DB_TIMEOUT.
 
         """
-        return await self._api.run(work)
+        return await self._api.run(work, twin)
 
     async def is_reachable(self) -> bool:
         """Tell within two seconds whether the database answers.

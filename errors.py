@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from traceback import walk_tb
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import psycopg2
@@ -46,7 +47,7 @@ class ApiError(Exception):
     status: ClassVar[HTTPStatus]
     code: ClassVar[str]
     detail: str
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or self.detail)
@@ -70,13 +71,13 @@ class Unauthorized(ApiError):
     status = HTTPStatus.UNAUTHORIZED
     code = "UNAUTHORIZED"
     detail = "Invalid or expired authentication token"
-    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class InvalidToken(Unauthorized):
     """A token was sent that is not valid."""
 
-    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 class UserMismatch(ApiError):
@@ -106,12 +107,37 @@ class TaskNotFound(ApiError):
         super().__init__()
 
 
+class PreconditionFailed(ApiError):
+    """The task has changed since the version that `If-Match` names; `ETag` names the current one.
+
+    Args:
+        tag: The current version.
+
+    """
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    code = "PRECONDITION_FAILED"
+    detail = "The task has changed in the meantime"
+
+    def __init__(self, tag: str) -> None:
+        self.headers = {"ETag": tag}
+        super().__init__()
+
+
 class PayloadTooLarge(ApiError):
     """The request body is over 64 KiB."""
 
     status = HTTPStatus(413)  # its name differs between Python's versions
     code = "PAYLOAD_TOO_LARGE"
     detail = "Request body must be at most 64 KiB"
+
+
+class IdempotencyKeyReused(ApiError):
+    """The `Idempotency-Key` belongs to another task; every new task needs a new key."""
+
+    status = HTTPStatus(422)  # its name differs between Python's versions
+    code = "IDEMPOTENCY_KEY_REUSED"
+    detail = "Idempotency-Key was used before with another title or description"
 
 
 class RequestTimeout(ApiError):
@@ -200,7 +226,9 @@ def _allowed_methods(request: Request) -> Sequence[str]:
     for route in iter_route_contexts(request.app.routes):
         if route.methods and route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods
-    return sorted(methods) or ["GET", "HEAD"]
+    if "GET" in methods or not methods:
+        methods |= {"GET", "HEAD"}
+    return sorted(methods)
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
@@ -208,7 +236,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     _where, *path = error["loc"]
     if not path:
         return NOT_AN_OBJECT
-    name = str(path[0]).replace("_", " ").capitalize()
+    name = str(path[0]).replace("_", " ")
+    name = name[:1].upper() + name[1:]
     if error["type"] == "enum":
         return f"{name} must be {error['ctx']['expected']}".replace("'", "")
     return f"{name} {SENTENCES.get(error['type'], error['msg'])}"

@@ -32,6 +32,7 @@ from database import Database
 from database_url import hosts
 from middleware.cors import add_cors
 from middleware.encoded_path import EncodedPathMiddleware
+from middleware.head import HeadMiddleware
 from middleware.request_log import RequestLogMiddleware
 from routes import health, tasks
 
@@ -85,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes[:0] = [*health.router.routes, *tasks.router.routes]
     openapi.document(app)
     # From the innermost to the outermost.
+    app.add_middleware(HeadMiddleware)
     errors.install(app)
     add_cors(app, settings.allowed_origins)
     app.add_middleware(RequestLogMiddleware)

@@ -1,4 +1,4 @@
-"""The `tasks` table."""
+"""The database's tables."""
 
 from datetime import datetime
 
@@ -9,6 +9,7 @@ from sqlmodel import Field, SQLModel
 USER_ID_MAX_LENGTH = 255
 TITLE_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 1000
+KEY_MAX_LENGTH = 255
 
 
 def in_utc(moment: ColumnElement[datetime]) -> ColumnElement[datetime]:
@@ -24,6 +25,9 @@ class Task(SQLModel, table=True):
         Index("idx_tasks_user_id", "user_id"),
         Index("idx_tasks_user_completed", "user_id", "completed"),
         Index("idx_tasks_created_at", desc("created_at")),
+        # For pages: the first rows of a list, or those after a cursor, whatever its length.
+        Index("idx_tasks_user_completed_created", "user_id", "completed", "created_at", "id"),
+        Index("idx_tasks_user_completed_updated", "user_id", "completed", "updated_at", "id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -34,3 +38,17 @@ class Task(SQLModel, table=True):
     # Naive: TIMESTAMP without time zone, which holds UTC.
     created_at: NaiveDatetime = Field(sa_column_kwargs={"server_default": in_utc(func.now())})
     updated_at: NaiveDatetime = Field(sa_column_kwargs={"server_default": in_utc(func.now())})
+
+
+class KeyClaim(SQLModel, table=True):
+    """An `Idempotency-Key` of one user, and the task that it created."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("idx_idempotency_keys_created_at", "created_at"),)
+
+    user_id: str = Field(max_length=USER_ID_MAX_LENGTH, primary_key=True)
+    key: str = Field(max_length=KEY_MAX_LENGTH, primary_key=True)
+    fingerprint: bytes
+    # No foreign key: the first response is repeated even if the task is deleted.
+    task_id: int
+    created_at: NaiveDatetime

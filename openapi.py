@@ -1,6 +1,7 @@
 """What the OpenAPI document says of responses, so that generated clients and readers are right."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -59,10 +60,27 @@ CHANGES: dict[str, Any] = {"title": "Complete project documentation ASAP", "comp
 CHANGED_TASK = {**TASK, **CHANGES, "updated_at": "2026-01-09T11:30:00Z"}
 TOGGLED_TASK = {**TASK, "completed": True, "updated_at": "2026-01-09T12:00:00Z"}
 
+REPLAYED: dict[str, Any] = {
+    "Idempotency-Replayed": {
+        "description": "`true` if the task was created by an earlier request with the same key.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+
 ALWAYS = (Unauthorized(), UserMismatch(), ServerError())
 
 NEW_TASK_EXAMPLE: dict[str, Example] = {"new task": {"value": NEW_TASK}}
+BULK_EXAMPLE: dict[str, Example] = {"complete all": {"value": {"completed": True}}}
 CHANGES_EXAMPLE: dict[str, Example] = {"changes": {"value": CHANGES}}
+
+NEXT_LINK = {
+    "headers": {
+        "Link": {
+            "description": 'The next page, with `rel="next"`; absent on the last one.',
+            "schema": {"type": "string"},
+        }
+    }
+}
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -93,7 +111,10 @@ def with_errors(documented: Responses | None, declared: Dependant) -> Responses:
 
 def _errors(declared: Dependant) -> Iterator[ApiError]:
     """Yield what the parameters' types say with `Causes`; each can at least be invalid."""
-    fields = [*declared.path_params, *declared.query_params, *declared.body_params]
+    fields = [
+        *(*declared.path_params, *declared.query_params),
+        *(*declared.header_params, *declared.body_params),
+    ]
     for field in fields:
         causes = [each for each in field.field_info.metadata if isinstance(each, Causes)]
         yield from causes[0].errors if causes else [ValidationFailed(f"{field.name} is not valid")]
@@ -110,15 +131,28 @@ def _error_response(error: ApiError) -> dict[str, Any]:
     }
 
 
+def add_etag(responses: Responses, *, revalidates: bool) -> None:
+    """Document the `ETag` of a successful response, and the 304 of a GET."""
+    header = {"description": "The version of what is in the body.", "schema": {"type": "string"}}
+    for status in [status for status in responses if int(status) < HTTPStatus.BAD_REQUEST]:
+        responses[status]["headers"] = {**responses[status].get("headers", {}), "ETag": header}
+    if revalidates:
+        responses[304] = {
+            "description": "It is what you have: `If-None-Match` names it.",
+            "headers": {"ETag": header},
+        }
+
+
 def document(app: FastAPI) -> None:
-    """Take the 422 out of the app's document: FastAPI adds it, and this service answers 400."""
+    """Take FastAPI's own 422 out of the app's document: this service answers 400."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = generate()
         for path, operations in schema["paths"].items():
             for operation in operations.values():
-                operation["responses"].pop("422", None)
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
                 operation.get("parameters", []).sort(key=lambda p: (p["in"], path.find(p["name"])))
         for name in ("HTTPValidationError", "ValidationError"):
             schema["components"]["schemas"].pop(name, None)

@@ -4,9 +4,11 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 import psycopg2
 from psycopg2.errors import ReadOnlySqlTransaction
@@ -84,15 +86,21 @@ class SessionPool:
         self._failing_since: float | None = None
         self._idle: list[_Held] = []
         self._turn = asyncio.Semaphore(pool_size + max_overflow)
+        self._twins: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
         self._retired = -math.inf  # connections that were opened before are not used again
         self._connectors = ThreadPoolExecutor(pool_size + max_overflow, "connect")
 
-    async def run(self, work: Callable[[Session], T]) -> T:
+    async def run(self, work: Callable[[Session], T], twin: Hashable = None) -> T:
         """Return what `work(session)` returns.
 
         Work is started again only if no statement of it can have changed anything: once on another
         connection if this one is lost or read-only, and at once after a conflict with another
         transaction.
+
+        Args:
+            work: What to do.
+            twin: Runs after all others with the same value. It waits for them without a connection:
+                if PostgreSQL let them wait for each other, they could hold all connections.
 
         Raises:
             DatabaseTimeout: It took longer than the time limit.
@@ -101,16 +109,22 @@ class SessionPool:
         limit = math.inf if self._time_limit is None else self._time_limit
         deadline = time.monotonic() + limit
         try:
-            async with asyncio.timeout(self._time_limit):
+            others = self._twins.setdefault(twin, asyncio.Lock()) if twin else nullcontext()
+            async with asyncio.timeout(self._time_limit) as timer, others:
                 try:
-                    return await self._attempt(work, deadline)
+                    return await self._attempt(work, deadline, timer)
                 except _ServerChanged:
-                    return await self._attempt(work, deadline, is_last=True)
+                    return await self._attempt(work, deadline, timer, is_last=True)
         except TimeoutError:
             raise DatabaseTimeout(f"no answer within {self._time_limit} s") from None
 
     async def _attempt(
-        self, work: Callable[[Session], T], deadline: float, *, is_last: bool = False
+        self,
+        work: Callable[[Session], T],
+        deadline: float,
+        timer: asyncio.Timeout,
+        *,
+        is_last: bool = False,
     ) -> T:
         began = time.perf_counter()
         try:
@@ -119,6 +133,7 @@ class SessionPool:
             for listener in listeners:
                 listener.waited(self, time.perf_counter() - began)
         driver = held.driver
+        driver.timer = timer
         try:
             while True:
                 # Without a time limit nobody sees the statements, and each may be a change.
@@ -244,6 +259,25 @@ def execute(
     rows: Sequence[Sequence[Any]] = cursor.fetchall()
     cursor.close()
     return rows
+
+
+def execute_in_turns(
+    session: Session, sql: str, values: Mapping[str, Any] | None = None
+) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield a statement's rows, `TURN` at a time; let other requests go on in between.
+
+    The time limit ends when all rows are here: the rest waits for nobody.
+    """
+    cursor: Any = session.connection().connection.cursor()
+    cursor.execute(sql, values)
+    if cursor.connection.timer:
+        cursor.connection.timer.reschedule(None)
+    while rows := cursor.fetchmany(TURN):
+        yield rows
+        if len(rows) < TURN:
+            break
+        give_way()
+    cursor.close()
 
 
 def give_way() -> None:

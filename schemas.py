@@ -3,9 +3,9 @@
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import Path
+from fastapi import Header, Path, Query
 from pydantic import (
     MISSING,
     AfterValidator,
@@ -17,8 +17,16 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
-from errors import Causes, NotTaskOwner, TaskNotFound, ValidationFailed
-from models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH
+import etags
+from errors import (
+    Causes,
+    IdempotencyKeyReused,
+    NotTaskOwner,
+    PreconditionFailed,
+    TaskNotFound,
+    ValidationFailed,
+)
+from models import DESCRIPTION_MAX_LENGTH, KEY_MAX_LENGTH, TITLE_MAX_LENGTH
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
 # a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
@@ -31,7 +39,12 @@ BLANK = (
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 MAX_DIGITS = 4000
+MAX_LIMIT = 1000
+MAX_SEARCH_LENGTH = 200
 VISIBLE = re.compile(f"[^{BLANK}]")
+# Bare, or a string of RFC 8941, which may also hold spaces.
+KEY = re.compile(r'[!#-~][!-~]{0,254}|"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
+KEY_RULE = "must be 1 to {max_length} visible ASCII characters"
 STORABLE_PATTERN = r"^[^\u0000]*$"
 TITLE_PATTERN = rf"^[^\u0000]*[^{BLANK}][^\u0000]*$"
 
@@ -81,6 +94,40 @@ def _decimal_digits(text: str) -> int:
     return int(number[1] + number[2][:MAX_DIGITS])
 
 
+def _idempotency_key(sent: object) -> str:
+    key = KEY.fullmatch(sent.strip(" \t")) if isinstance(sent, str) else None
+    if not key:
+        raise PydanticCustomError("not_a_key", KEY_RULE, {"max_length": KEY_MAX_LENGTH})
+    return re.sub(r"\\(.)", r"\1", key[1]) if key[1] else key[0]
+
+
+def _if_match(sent: str | list[str]) -> list[str] | None:
+    tags = etags.parse([sent] if isinstance(sent, str) else sent)
+    if tags is None:
+        raise PydanticCustomError("not_tags", "must be * or a list of entity tags in quotes")
+    return None if tags == [etags.ANY] else tags
+
+
+def _page_size(text: str) -> int:
+    # As for a task's id; nothing is changed silently into what is allowed.
+    number = re.fullmatch("0*([1-9][0-9]{0,3})", text)
+    if not number or int(number[1]) > MAX_LIMIT:
+        raise PydanticCustomError(
+            "page_size", "must be a whole number from 1 to {max_limit}", {"max_limit": MAX_LIMIT}
+        )
+    return int(number[1])
+
+
+def _search_text(text: str) -> str:
+    if len(text) > MAX_SEARCH_LENGTH:
+        raise PydanticCustomError(
+            "search_length",
+            "must be at most {max_length} characters",
+            {"max_length": MAX_SEARCH_LENGTH},
+        )
+    return text
+
+
 Title = Annotated[
     StrictStr,
     AfterValidator(_storable),
@@ -110,6 +157,73 @@ TaskId = Annotated[
 ]
 
 
+IfMatch = Annotated[
+    list[str] | None,
+    BeforeValidator(_if_match),
+    WithJsonSchema({"type": "string"}),
+    Header(
+        alias="If-Match",
+        description="An `ETag` of the task, or several: the change is made only if the task is"
+        " still that version. A task's `ETag` is its `updated_at` in quotes.",
+        examples=['"2026-01-09T10:00:00Z"'],
+    ),
+    Causes(
+        ValidationFailed("If-Match must be * or a list of entity tags in quotes"),
+        PreconditionFailed('"2026-01-09T10:00:00Z"'),
+    ),
+]
+"""The versions that are wanted; None if every version is."""
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    BeforeValidator(_idempotency_key),
+    WithJsonSchema({"type": "string", "pattern": rf"^({KEY.pattern})$"}),
+    Header(
+        alias="Idempotency-Key",
+        description="Your own name for this creation, such as a UUID. Sent again with the same key"
+        " within 24 hours, the request creates nothing and gets the first response.",
+        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    ),
+    Causes(
+        ValidationFailed(f"Idempotency-Key {KEY_RULE.format(max_length=KEY_MAX_LENGTH)}"),
+        IdempotencyKeyReused(),
+    ),
+]
+PageSize = Annotated[
+    int | None,
+    BeforeValidator(_page_size),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+    Query(description="Ask for a page of so many tasks. Without it you get the whole list."),
+    Causes(ValidationFailed(f"Limit must be a whole number from 1 to {MAX_LIMIT}")),
+]
+Cursor = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string"}),
+    Query(
+        description="The `next_cursor` of the page before: ask for the next one with the same"
+        " `status`, `sort`, `order` and `q`. It needs a `limit`, which may be another one."
+    ),
+    Causes(
+        ValidationFailed("Cursor must be the next_cursor of a page of the same list"),
+        ValidationFailed("Cursor needs a limit"),
+    ),
+]
+SearchText = Annotated[
+    str,
+    AfterValidator(_storable),
+    AfterValidator(_search_text),
+    WithJsonSchema({"type": "string", "maxLength": MAX_SEARCH_LENGTH, "pattern": STORABLE_PATTERN}),
+    Query(
+        description="Only tasks whose title or description contains this text, whatever the case."
+    ),
+    Causes(
+        ValidationFailed(f"Q must be at most {MAX_SEARCH_LENGTH} characters"),
+        ValidationFailed("Q must not contain characters that cannot be stored"),
+    ),
+]
+
+
 class TaskStatus(StrEnum):
     """Which tasks a list contains."""
 
@@ -123,6 +237,14 @@ class TaskSort(StrEnum):
 
     CREATED = "created"
     TITLE = "title"
+    UPDATED = "updated"
+
+
+class TaskOrder(StrEnum):
+    """The direction of a list's order."""
+
+    ASC = "asc"
+    DESC = "desc"
 
 
 class TaskCreate(SQLModel):
@@ -148,8 +270,16 @@ class TaskUpdate(SQLModel):
         return self.model_dump(exclude_unset=True)
 
 
+class TasksUpdate(SQLModel):
+    """What all matching tasks become. Any other field is ignored."""
+
+    completed: StrictBool
+
+
 class TaskResponse(SQLModel):
     """A task."""
+
+    version_field: ClassVar[str] = "updated_at"
 
     id: int
     user_id: str
@@ -167,12 +297,37 @@ class TaskListResponse(SQLModel):
     count: int
 
 
+class TaskPageResponse(TaskListResponse):
+    """A page of the tasks asked for."""
+
+    total: int = Field(description="How many tasks all pages have together.")
+    next_cursor: str | None = Field(description="The next page's `cursor`; `null` on the last one.")
+
+
+class TasksUpdatedResponse(SQLModel):
+    """How many tasks were changed."""
+
+    updated: int
+
+
+class TasksDeletedResponse(SQLModel):
+    """How many tasks were deleted."""
+
+    deleted: int
+
+
 class HealthResponse(SQLModel):
     """Whether the service and its database work."""
 
     status: Literal["healthy", "unhealthy"]
     database: Literal["connected", "disconnected"]
     timestamp: datetime
+
+
+class LivenessResponse(SQLModel):
+    """That the service runs."""
+
+    status: Literal["alive"]
 
 
 class ErrorResponse(SQLModel):

@@ -1,6 +1,6 @@
-"""The example: Better Auth with its page, and the service, with `uv run examples/start.py`.
+"""Start the example frontend and the service together: `uv run examples/start.py`.
 
-Needs Node.js 20 or newer. PAGE_PORT and PORT choose other ports than 3000 and 8000.
+It needs Node.js 20 or newer. PAGE_PORT and PORT change the ports, 3000 and 8000.
 """
 
 import os
@@ -19,7 +19,7 @@ NEXT = Path("node_modules", "next", "dist", "bin", "next")
 
 
 def main() -> None:
-    """Build the page if need be, and serve all three until Ctrl-C."""
+    """Build the frontend, and run it with the service until Ctrl-C."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         sys.exit("The example needs Node.js 20 or newer: https://nodejs.org")
@@ -28,7 +28,7 @@ def main() -> None:
     frontend = {
         "NEXT_TELEMETRY_DISABLED": "1",
         "BETTER_AUTH_URL": page,
-        # Users live in memory, so that nothing outlives it.
+        # A new secret each time: users are in memory, so no session outlives the process.
         "BETTER_AUTH_SECRET": secrets.token_urlsafe(36),
         "API_URL": api,
     }
@@ -52,7 +52,7 @@ def main() -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        # uv passes Ctrl-C on, besides the terminal: it comes twice.
+        # Ctrl-C arrives twice: from the terminal, and from uv.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for program in programs:
             program.terminate()

@@ -1,4 +1,4 @@
-"""Whether the service works: for load balancers and uptime monitors."""
+"""Whether the service works: for platforms, load balancers and uptime monitors."""
 
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -7,16 +7,30 @@ from fastapi import APIRouter, Response
 
 from database import AppDatabase
 from openapi import operation_id
-from schemas import HealthResponse
+from schemas import HealthResponse, LivenessResponse
 
 router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
 
 TIMESTAMP = "2026-01-09T10:00:00Z"
+ALIVE = {"status": "alive"}
 HEALTHY = {"status": "healthy", "database": "connected", "timestamp": TIMESTAMP}
 UNHEALTHY = {"status": "unhealthy", "database": "disconnected", "timestamp": TIMESTAMP}
 
 
-@router.head("/health", include_in_schema=False)
+@router.get(
+    "/livez",
+    response_description="The service runs",
+    responses={HTTPStatus.OK: {"content": {"application/json": {"example": ALIVE}}}},
+)
+async def check_liveness() -> LivenessResponse:
+    """Tell whether the service runs, whatever its database does.
+
+    For platforms that ask every few seconds: asking `/health` so often would keep a serverless
+    database awake. Needs no token.
+    """
+    return LivenessResponse(status="alive")
+
+
 @router.get(
     "/health",
     response_description="The database answers",

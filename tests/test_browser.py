@@ -16,6 +16,7 @@ import pytest
 
 from support.chromium import CHROMIUM, FLAGS, FRONTEND, answers, check_prerequisites, frontend
 from support.network import free_port
+from support.pages import blocks, read, section
 from support.service import PATIENCE, assert_clean_log, wait_for
 
 with contextlib.suppress(ModuleNotFoundError):  # `browser` says what is missing
@@ -261,6 +262,18 @@ def test_the_clients_types_are_those_of_the_openapi_document(service: Service) -
     )
     committed = (FRONTEND / "lib" / "openapi.d.ts").read_text(encoding="utf-8")
     assert generated.stdout.strip() == committed.strip(), "npm run types"
+
+
+def test_the_documented_calls_of_the_client_compile(tmp_path: Path) -> None:
+    check_prerequisites()
+    shutil.copytree(FRONTEND / "lib", tmp_path / "lib")
+    (tmp_path / "node_modules").symlink_to(FRONTEND / "node_modules")
+    [_, calls] = blocks(section(read("docs/authentication.md"), "## Use the token"), "ts")
+    example = tmp_path / "lib" / "example.ts"
+    example.write_text(f"declare const user: {{ id: string }};\n{calls}", encoding="utf-8")
+    options = "--noEmit --strict --skipLibCheck --target es2022 --module esnext"
+    compiler = ["node_modules/.bin/tsc", *options.split(), "--moduleResolution", "bundler"]
+    subprocess.run([*compiler, "lib/example.ts"], cwd=tmp_path, check=True, timeout=120)
 
 
 def test_one_command_starts_everything(page: Page, clone: Path) -> None:

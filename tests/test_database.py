@@ -40,6 +40,13 @@ COLUMNS = [
     ("created_at", "timestamp without time zone", None, "NO", "timezone('utc'::text, now())"),
     ("updated_at", "timestamp without time zone", None, "NO", "timezone('utc'::text, now())"),
 ]
+KEY_COLUMNS = [
+    ("user_id", "character varying", 255, "NO", None),
+    ("key", "character varying", 255, "NO", None),
+    ("fingerprint", "bytea", None, "NO", None),
+    ("task_id", "integer", None, "NO", None),
+    ("created_at", "timestamp without time zone", None, "NO", None),
+]
 INDEXES = {
     "tasks_pkey": "CREATE UNIQUE INDEX tasks_pkey ON public.tasks USING btree (id)",
     "idx_tasks_user_id": ("CREATE INDEX idx_tasks_user_id ON public.tasks USING btree (user_id)"),
@@ -49,7 +56,17 @@ INDEXES = {
     "idx_tasks_created_at": (
         "CREATE INDEX idx_tasks_created_at ON public.tasks USING btree (created_at DESC)"
     ),
+    **{
+        f"idx_tasks_user_completed_{moment}": (
+            f"CREATE INDEX idx_tasks_user_completed_{moment} ON public.tasks"
+            f" USING btree (user_id, completed, {moment}_at, id)"
+        )
+        for moment in ("created", "updated")
+    },
 }
+
+
+REVISIONS = list((PROJECT / "migrations/versions").glob("*.py"))
 
 
 @pytest.fixture
@@ -67,19 +84,24 @@ def run_alembic(url: str, command: Callable[..., None], *arguments: str) -> None
 
 def assert_spec_schema(url: str) -> None:
     with connected(url) as cursor:
-        cursor.execute(
-            "SELECT column_name, data_type, character_maximum_length, is_nullable, column_default"
-            " FROM information_schema.columns WHERE table_name = 'tasks' ORDER BY ordinal_position"
-        )
-        assert cursor.fetchall() == COLUMNS
+        for table, columns in (("tasks", COLUMNS), ("idempotency_keys", KEY_COLUMNS)):
+            cursor.execute(
+                "SELECT column_name, data_type, character_maximum_length, is_nullable,"
+                " column_default FROM information_schema.columns WHERE table_name = %s"
+                " ORDER BY ordinal_position",
+                [table],
+            )
+            assert cursor.fetchall() == columns
         cursor.execute("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'tasks'")
         assert dict(cursor.fetchall()) == INDEXES
         cursor.execute("SELECT conname FROM pg_constraint WHERE contype <> 'n' AND conrelid <> 0")
-        assert ("tasks_pkey",) in cursor.fetchall()
+        assert {("tasks_pkey",), ("idempotency_keys_pkey",)} <= set(cursor.fetchall())
         cursor.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
         )
-        assert {name for (name,) in cursor.fetchall()} == {"tasks", "alembic_version"}
+        assert {name for (name,) in cursor.fetchall()} == {
+            *("tasks", "idempotency_keys", "alembic_version")
+        }
 
 
 def test_the_services_schema_is_the_specifications(service: Service, database_url: str) -> None:
@@ -100,6 +122,8 @@ def test_the_migrations_go_up_and_down_and_match_the_model(empty_database_url: s
     "change",
     [
         "DROP INDEX idx_tasks_created_at",
+        "DROP INDEX idx_idempotency_keys_created_at",
+        "ALTER TABLE idempotency_keys ALTER task_id DROP NOT NULL",
         "ALTER TABLE tasks ALTER completed DROP DEFAULT",
         "ALTER TABLE tasks ALTER title TYPE varchar(100)",
         "ALTER TABLE tasks ALTER created_at TYPE timestamptz",
@@ -161,7 +185,7 @@ def test_four_workers_start_at_once_on_an_empty_database(empty_database_url: str
     with running(env, "--workers", "4") as service:
         wait_for(lambda: service.output().count("Application startup complete") == 4)
         output = service.output()
-        assert output.count("Running upgrade") == 1
+        assert output.count("Running upgrade") == len(REVISIONS)
         assert "ERROR" not in output
         user = service.user()
         for number in range(8):
@@ -230,7 +254,7 @@ def test_no_thread_is_involved_in_a_request() -> None:
     """FastAPI gives a plain function a thread of its own; OwnerRoute runs it in a greenlet."""
     routes = [*health.router.routes, *tasks.router.routes]
     pending = [route.dependant for route in routes if isinstance(route, APIRoute)]
-    assert len(pending) == 8
+    assert len(pending) == 10
     owned = {route.endpoint for route in routes if isinstance(route, OwnerRoute)}
     while pending:
         dependant = pending.pop()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import APIRouter, Cookie, FastAPI, Header, Request
+from fastapi import APIRouter, Cookie, FastAPI, Request
 
 from auth import CurrentUser
 from database import DbSession
@@ -13,11 +13,6 @@ from endpoint import OwnerRoute
 from schemas import TaskCreate, TaskResponse
 from support.postgres import connected, new_database
 from support.service import User, environment, running
-
-
-def wants_a_header(
-    user_id: CurrentUser, session: DbSession, x_test: Annotated[str, Header()]
-) -> None: ...
 
 
 def wants_a_cookie(
@@ -42,7 +37,6 @@ def wants_no_session(user_id: CurrentUser) -> None: ...
 @pytest.mark.parametrize(
     "endpoint",
     [
-        wants_a_header,
         wants_a_cookie,
         wants_the_request,
         wants_two_bodies,

@@ -29,6 +29,19 @@ def test_health_without_a_database(down: Service) -> None:
     assert_health(down.client.get("/health"), 503, "unhealthy", "disconnected")
 
 
+@pytest.mark.parametrize("fixture", ["service", "down"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_service_is_alive_whatever_its_database_does(
+    request: pytest.FixtureRequest, fixture: str, method: str
+) -> None:
+    for headers in ({}, {"Authorization": "Bearer nonsense"}):
+        client = request.getfixturevalue(fixture).client
+        response = client.request(method, "/livez", headers=headers)
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        assert response.content == (b'{"status":"alive"}' if method == "GET" else b"")
+
+
 @pytest.mark.parametrize(("fixture", "status"), [("service", 200), ("down", 503)])
 def test_health_answers_head(request: pytest.FixtureRequest, fixture: str, status: int) -> None:
     response = request.getfixturevalue(fixture).client.head("/health")

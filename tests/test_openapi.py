@@ -10,14 +10,19 @@ from support.service import PROJECT, Service, User
 from test_schemas import BLANKS
 
 OPERATIONS = {
+    ("/livez", "get"): {"200"},
     ("/health", "get"): {"200", "503"},
-    ("/api/{user_id}/tasks", "get"): {"200", "400", "401", "403", "500"},
-    ("/api/{user_id}/tasks", "post"): {"201", "400", "401", "403", "413", "500"},
-    ("/api/{user_id}/tasks/{task_id}", "get"): {"200", "400", "401", "403", "404", "500"},
-    ("/api/{user_id}/tasks/{task_id}", "put"): {"200", "400", "401", "403", "404", "413", "500"},
-    ("/api/{user_id}/tasks/{task_id}", "delete"): {"204", "400", "401", "403", "404", "500"},
+    ("/api/{user_id}/tasks", "get"): {"200", "304", "400", "401", "403", "500"},
+    ("/api/{user_id}/tasks", "post"): {"201", "400", "401", "403", "413", "422", "500"},
+    ("/api/{user_id}/tasks", "patch"): {"200", "400", "401", "403", "413", "500"},
+    ("/api/{user_id}/tasks", "delete"): {"200", "400", "401", "403", "500"},
+    ("/api/{user_id}/tasks/{task_id}", "get"): {"200", "304", "400", "401", "403", "404", "500"},
+    ("/api/{user_id}/tasks/{task_id}", "put"): {
+        *("200", "400", "401", "403", "404", "412", "413", "500")
+    },
+    ("/api/{user_id}/tasks/{task_id}", "delete"): {"204", "400", "401", "403", "404", "412", "500"},
     ("/api/{user_id}/tasks/{task_id}/complete", "patch"): {
-        *("200", "400", "401", "403", "404", "500")
+        *("200", "400", "401", "403", "404", "412", "500")
     },
 }
 
@@ -40,13 +45,16 @@ def test_every_operation_documents_its_real_statuses(document: dict[str, Any]) -
     documented = {key: set(value["responses"]) for key, value in operations(document).items()}
     assert documented == OPERATIONS
     assert "HTTPValidationError" not in str(document)
-    assert "422" not in str(document)
+    for operation in operations(document).values():
+        if reused := operation["responses"].get("422"):
+            (example,) = reused["content"]["application/json"]["examples"].values()
+            assert example["value"]["code"] == "IDEMPOTENCY_KEY_REUSED"
 
 
 def test_every_error_has_the_error_body_and_an_example(document: dict[str, Any]) -> None:
     for operation in operations(document).values():
         for status, response in operation["responses"].items():
-            if status in {"400", "401", "403", "404", "413", "500"}:
+            if status in {"400", "401", "403", "404", "412", "413", "422", "500"}:
                 content = response["content"]["application/json"]
                 assert content["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
                 for example in content["examples"].values():
@@ -66,6 +74,7 @@ def test_the_examples_are_the_specifications(document: dict[str, Any]) -> None:
         ("403", "Access denied: user_id mismatch", "FORBIDDEN"),
         ("403", "Access denied: task belongs to another user", "FORBIDDEN"),
         ("404", "Task with id 999 not found", "NOT_FOUND"),
+        ("412", "The task has changed in the meantime", "PRECONDITION_FAILED"),
         ("500", "Internal server error", "SERVER_ERROR"),
     }
 
@@ -73,7 +82,8 @@ def test_the_examples_are_the_specifications(document: dict[str, Any]) -> None:
 def test_all_but_health_need_the_bearer_token(document: dict[str, Any]) -> None:
     assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     for (path, _), operation in operations(document).items():
-        expected: Any = None if path == "/health" else [{"HTTPBearer": []}]
+        is_open = path in {"/health", "/livez"}
+        expected: Any = None if is_open else [{"HTTPBearer": []}]
         assert operation.get("security") == expected
 
 
@@ -85,12 +95,41 @@ def test_the_version_is_the_projects(document: dict[str, Any]) -> None:
 def test_every_operation_is_described(document: dict[str, Any]) -> None:
     names = {operation["operationId"] for operation in operations(document).values()}
     assert names == {
-        *("check_health", "list_tasks", "create_task", "get_task", "update_task", "delete_task"),
-        "toggle_task",
+        *(
+            "check_health",
+            "check_liveness",
+            "list_tasks",
+            "create_task",
+            "get_task",
+            "update_task",
+            "delete_task",
+        ),
+        *("toggle_task", "update_tasks", "delete_tasks"),
     }
     for operation in operations(document).values():
         assert operation["summary"]
         assert operation["description"]
+
+
+def test_conditional_headers_are_documented(document: dict[str, Any]) -> None:
+    headers = {
+        (path.partition("tasks")[2], method): {
+            parameter["name"]: parameter["schema"]
+            for parameter in operation.get("parameters", [])
+            if parameter["in"] == "header"
+        }
+        for (path, method), operation in operations(document).items()
+    }
+    task = "/{task_id}"
+    for call in (("", "get"), (task, "get")):
+        assert list(headers[call]) == ["If-None-Match"]
+    for call in ((task, "put"), (task, "delete"), (f"{task}/complete", "patch")):
+        assert headers[call] == {"If-Match": {"type": "string", "title": "If-Match"}}
+    for (path, method), operation in operations(document).items():
+        for status, response in operation["responses"].items():
+            is_bulk = path.endswith("tasks") and method in {"patch", "delete"}
+            has_etag = status in {"200", "201", "304", "412"} and "tasks" in path and not is_bulk
+            assert ("ETag" in response.get("headers", {})) == has_etag, (path, method, status)
 
 
 def test_the_schemas_say_what_is_accepted(document: dict[str, Any]) -> None:
@@ -109,7 +148,7 @@ def test_the_schemas_say_what_is_accepted(document: dict[str, Any]) -> None:
         *("id", "user_id", "title", "description", "completed", "created_at", "updated_at")
     }
     assert schemas["TaskStatus"]["enum"] == ["all", "pending", "completed"]
-    assert schemas["TaskSort"]["enum"] == ["created", "title"]
+    assert schemas["TaskSort"]["enum"] == ["created", "title", "updated"]
 
 
 @pytest.mark.parametrize("title", [*BLANKS, "NUL \0"])

@@ -8,10 +8,11 @@ from typing import TypeVar
 import psycopg2
 import pytest
 from sqlalchemy import text
+from sqlalchemy.util.concurrency import await_
 from sqlmodel import Session
 
 from connection import DatabaseTimeout
-from pool import SessionPool, execute, give_way
+from pool import TURN, SessionPool, execute, execute_in_turns, give_way
 
 T = TypeVar("T")
 
@@ -84,6 +85,19 @@ def test_work_that_takes_too_long_is_ended(url: str) -> None:
         pool.close()
 
     asyncio.run(ended())
+
+
+def test_work_on_rows_that_are_here_has_no_time_limit(url: str) -> None:
+    rows = 2 * TURN + 1
+
+    def work(session: Session) -> list[int]:
+        sizes = []
+        for turn in execute_in_turns(session, f"SELECT generate_series(1, {rows})"):
+            sizes.append(len(turn))
+            await_(asyncio.sleep(3))
+        return sizes
+
+    assert run_once(url, work) == [TURN, TURN, 1]
 
 
 END = "SELECT pg_terminate_backend(pg_backend_pid())"

@@ -11,14 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from support.issuer import Account, BetterAuth, better_auth, readme_script, script
+from support.issuer import Account, BetterAuth, better_auth, documented_script, script
 from support.service import Service, assert_clean_log, environment, running
 from support.tokens import SECRET
 
 pytestmark = pytest.mark.tokens
 
-SHARED_SECRET = "### With the shared secret"
-OWN_KEYS = "### With Better Auth's own keys"
+SHARED_SECRET = ("docs/authentication.md", "## With the shared secret")
+OWN_KEYS = ("docs/authentication.md", "## With Better Auth's own keys")
+README = ("README.md", "## Connect Better Auth")
 OLD = "old-secret-canary-0123456789-abcdefghijklm"
 NEW = "new-secret-canary-0123456789-abcdefghijklm"
 
@@ -65,8 +66,8 @@ def trusting(database_url: str, issuer: BetterAuth, **variables: str) -> Iterato
 # 1. HS256 with the shared secret
 
 
-def test_the_shared_secret_works_as_the_readme_says(service: Service) -> None:
-    with better_auth(readme_script(SHARED_SECRET)) as issuer:
+def test_the_shared_secret_works_as_documented(service: Service) -> None:
+    with better_auth(documented_script(*SHARED_SECRET)) as issuer:
         account = issuer.sign_up()
         token = account.token()
         assert header(token) == {"alg": "HS256", "typ": "JWT"}
@@ -76,7 +77,7 @@ def test_the_shared_secret_works_as_the_readme_says(service: Service) -> None:
 
 
 def test_iss_and_aud_may_be_missing(service: Service) -> None:
-    source = readme_script(SHARED_SECRET).replace(
+    source = documented_script(*SHARED_SECRET).replace(
         "sign: (claims)", "sign: ({ iss, aud, ...claims })"
     )
     with better_auth(source) as issuer:
@@ -87,7 +88,7 @@ def test_iss_and_aud_may_be_missing(service: Service) -> None:
 
 def test_the_shared_secret_works_beside_published_keys(database_url: str) -> None:
     with (
-        better_auth(readme_script(SHARED_SECRET)) as issuer,
+        better_auth(documented_script(*SHARED_SECRET)) as issuer,
         trusting(database_url, issuer, BETTER_AUTH_SECRET=SECRET) as service,
     ):
         assert_login(service, issuer.sign_up())
@@ -98,7 +99,7 @@ def test_ids_may_be_of_any_kind(service: Service, ids: str) -> None:
     if ids == '"serial"':
         ids = "() => String(1 + Math.floor(Math.random() * 1e9))"
     options = f"...options, advanced: {{ database: {{ generateId: {ids} }} }},"
-    source = readme_script(SHARED_SECRET).replace("...options,", options)
+    source = documented_script(*SHARED_SECRET).replace("...options,", options)
     with better_auth(source) as issuer:
         assert_login(service, issuer.sign_up())
 
@@ -106,9 +107,9 @@ def test_ids_may_be_of_any_kind(service: Service, ids: str) -> None:
 # 2. Stock tokens
 
 
-def test_own_keys_work_as_the_readme_says(database_url: str) -> None:
+def test_own_keys_work_as_documented(database_url: str) -> None:
     with (
-        better_auth(readme_script(OWN_KEYS)) as issuer,
+        better_auth(documented_script(*OWN_KEYS)) as issuer,
         trusting(database_url, issuer) as service,
     ):
         account = issuer.sign_up()
@@ -180,8 +181,8 @@ def test_the_audience_is_checked_where_set(database_url: str) -> None:
 
 
 def test_a_secret_changes_without_an_outage(database_url: str) -> None:
-    """In the README's order: here, in the frontend, and the old one out."""
-    source = readme_script(SHARED_SECRET)
+    """In the documented order: here, in the frontend, and the old one out."""
+    source = documented_script(*SHARED_SECRET)
     both = f"2:{NEW},1:{OLD}"
     with ExitStack() as stack:
         before = stack.enter_context(better_auth(source, BETTER_AUTH_SECRET=OLD)).sign_up()
@@ -302,8 +303,8 @@ def test_session_tokens_are_no_logins(stock: tuple[BetterAuth, Service], service
 
 
 @pytest.mark.parametrize("way", [SHARED_SECRET, OWN_KEYS])
-def test_a_token_is_no_login_after_its_expiry(database_url: str, way: str) -> None:
-    source = readme_script(way).replace("jwt()", "jwt({ jwt: {} })")
+def test_a_token_is_no_login_after_its_expiry(database_url: str, way: tuple[str, str]) -> None:
+    source = documented_script(*way).replace("jwt()", "jwt({ jwt: {} })")
     source = source.replace("jwt: {", 'jwt: { expirationTime: "2s",')
     with (
         better_auth(source) as issuer,
@@ -331,7 +332,7 @@ def test_tokens_of_another_installation_are_no_logins(
         assert claims(token)["iss"] == issuer.url
         assert_no_login(trusting_both, stranger, token, "unknown kid")
         assert_no_login(service, stranger, token, "algorithm other than HS256")
-    with better_auth(readme_script(SHARED_SECRET), BETTER_AUTH_SECRET=NEW) as other:
+    with better_auth(documented_script(*SHARED_SECRET), BETTER_AUTH_SECRET=NEW) as other:
         stranger = other.sign_up()
         for each in (service, trusting_both):
             assert_no_login(each, stranger, stranger.token(), "wrong signature")

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from support.network import free_port
+from support.pages import blocks, read, section
 from support.service import PATIENCE, PROJECT, wait_for
 from support.tokens import SECRET
 
@@ -32,15 +33,15 @@ def script(plugins: str = STOCK, options: str = "") -> str:
     return SCRIPT.replace("PLUGINS", plugins).replace("OPTIONS", options)
 
 
-def readme_script(way: str) -> str:
-    """Configure it as the README says under a heading, to the letter."""
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    block = re.search(
-        r"```ts\n\s*(import \{ betterAuth .*?)```", readme.partition(way)[2], re.DOTALL
-    )
-    assert block
-    assert block[1].count("// … database") == 1
-    configured = re.sub(r"// … database.*", "...options,", block[1])
+def documented_script(page: str, heading: str) -> str:
+    """Configure it as a page says under a heading, to the letter."""
+    [code] = [
+        code
+        for code in blocks(section(read(page), heading), "ts")
+        if "import { betterAuth }" in code
+    ]
+    assert code.count("// … database") == 1
+    configured = re.sub(r"// … database.*", "...options,", code)
     return f'import {{ options, serve }} from "./server.mjs";\n{configured}\nserve(auth);'
 
 
@@ -104,7 +105,7 @@ def better_auth(
     """Run Better Auth until the block ends.
 
     Args:
-        source: What `script` or `readme_script` made.
+        source: What `script` or `documented_script` made.
         base: Its `basePath`.
         origin: Of its `baseURL`, if that is not where it listens.
         environment: Variables besides BETTER_AUTH_URL and BETTER_AUTH_SECRET.

@@ -7,7 +7,7 @@ export const metadata: Metadata = {
   title: "Tasks",
   description: "An example frontend of todo-backend",
 };
-// The API's address is read when the page is served, not when it is built.
+// Read API_URL when the page is served, not when it is built.
 export const dynamic = "force-dynamic";
 
 export default function Layout({ children }: { children: ReactNode }) {

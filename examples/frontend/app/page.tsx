@@ -19,11 +19,11 @@ export default function Tasks() {
   const load = useCallback(async () => {
     const asked = ++newest.current;
     const answer = await api.list(query);
-    // An older answer that comes late is dropped.
+    // Drop a response that arrives after a newer request was sent.
     if (asked === newest.current) setTasks(answer.tasks);
   }, [api, query]);
 
-  /** Do something and show the list as it is then. The answer is what went wrong, or "". */
+  /** Run an action and reload the list. Returns the error message, or "" on success. */
   const attempt = useCallback(
     async (action?: () => Promise<unknown>): Promise<string> => {
       try {

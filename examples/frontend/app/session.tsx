@@ -7,14 +7,14 @@ import { SignIn } from "./sign-in";
 
 const Api = createContext<TasksApi | null>(null);
 
-/** The signed-in user's tasks. */
+/** Return the API client of the signed-in user. */
 export function useApi(): TasksApi {
   const api = useContext(Api);
   if (!api) throw new Error("useApi is for components inside Session");
   return api;
 }
 
-/** Show the children to whoever is signed in, and the sign-in to everybody else. */
+/** Show the children to signed-in users, and the sign-in form to everybody else. */
 export function Session({ apiUrl, children }: { apiUrl: string; children: ReactNode }) {
   const { data, isPending } = authClient.useSession();
   const userId = data?.user.id;

@@ -7,7 +7,7 @@ import type { Task, TaskChanges } from "@/lib/tasks";
 interface Props {
   task: Task;
   onToggle: () => void;
-  /** Change the task; the answer is what went wrong, or "". */
+  /** Change the task. Returns the error message, or "" on success. */
   onUpdate: (changes: TaskChanges) => Promise<string>;
   onDelete: () => void;
 }
@@ -18,7 +18,7 @@ export function TaskItem({ task, onToggle, onUpdate, onDelete }: Props) {
   const edit = useRef<HTMLButtonElement>(null);
   const wasEditing = useRef(false);
 
-  // The keyboard goes on where it was when editing began.
+  // After editing, put the focus back on the Edit button.
   useEffect(() => {
     if (wasEditing.current && !editing) edit.current?.focus();
     wasEditing.current = editing;

@@ -1,5 +1,4 @@
-// A typed client of the API. Its types are generated from the service's OpenAPI document:
-// npm run types
+// A typed client for the API. `npm run types` generates its types from the OpenAPI document.
 import type { components, operations } from "./openapi";
 
 export type Task = components["schemas"]["TaskResponse"];
@@ -8,7 +7,7 @@ export type TaskChanges = components["schemas"]["TaskUpdate"];
 export type TaskQuery = NonNullable<operations["list_tasks"]["parameters"]["query"]>;
 export type TasksApi = ReturnType<typeof tasksApi>;
 
-/** What the API refused, in a sentence for people; `code` tells the kinds apart. */
+/** An error from the API. `message` is a sentence for people, `code` a constant for programs. */
 export class ApiError extends Error {
   constructor(
     message: string,
@@ -25,7 +24,7 @@ interface Options {
   getToken: () => Promise<string>;
 }
 
-/** The tasks of one user. A token is kept until the API refuses it, and then renewed once. */
+/** The API client of one user. It keeps its token, and gets a new one when the API answers 401. */
 export function tasksApi({ url, userId, getToken }: Options) {
   let token: Promise<string> | undefined;
 
@@ -33,7 +32,7 @@ export function tasksApi({ url, userId, getToken }: Options) {
     for (let attempt = 1; ; attempt++) {
       const used = (token ??= getToken());
       const renew = () => {
-        // Unless another call has renewed it already.
+        // Another call may have renewed it already.
         if (token === used) token = undefined;
       };
       let bearer: string;

@@ -6,7 +6,7 @@ import { useEffect, useState } from "react";
 import { useApi } from "@/app/session";
 import type { Task } from "@/lib/tasks";
 
-/** One task at an address of its own. What the API says to somebody else's is shown as it is. */
+/** Show one task at its own address, or the API's error: another user's task, for example. */
 export default function TaskPage() {
   const api = useApi();
   const { id } = useParams<{ id: string }>();
