@@ -140,6 +140,23 @@ class IdempotencyKeyReused(ApiError):
     detail = "Idempotency-Key was used before with another title or description"
 
 
+class TooManyRequests(ApiError):
+    """The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on.
+
+    Args:
+        seconds: After which the next request is allowed.
+
+    """
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "RATE_LIMITED"
+    detail = "Too many requests"
+
+    def __init__(self, seconds: int) -> None:
+        self.headers = {"Retry-After": str(seconds)}
+        super().__init__()
+
+
 class RequestTimeout(ApiError):
     """The request did not arrive in time."""
 

@@ -19,6 +19,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -35,6 +36,9 @@ from middleware.encoded_path import EncodedPathMiddleware
 from middleware.head import HeadMiddleware
 from middleware.request_log import RequestLogMiddleware
 from routes import health, tasks
+
+if TYPE_CHECKING:
+    from rate_limit import MemoryLimiter, RedisLimiter
 
 VERSION = "1.0.0"
 DESCRIPTION = """
@@ -64,6 +68,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     migration.cancel()
     await app.state.token_verifier.close()
+    if app.state.rate_limiter:
+        await app.state.rate_limiter.close()
     database.close()
 
 
@@ -82,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.database = Database(settings)
     app.state.token_verifier = TokenVerifier(settings)
+    app.state.rate_limiter = _rate_limiter(settings)
     # Before the documentation, and without include_router, which matches each path twice.
     app.router.routes[:0] = [*health.router.routes, *tasks.router.routes]
     openapi.document(app)
@@ -100,6 +107,14 @@ def create_app(settings: Settings) -> FastAPI:
         hosts(settings.database_url.get_secret_value()),
     )
     return app
+
+
+def _rate_limiter(settings: Settings) -> "MemoryLimiter | RedisLimiter | None":
+    if not settings.rate_limit:
+        return None
+    from rate_limit import limiter  # noqa: PLC0415  # not everybody needs its library
+
+    return limiter(settings.rate_limit, settings.rate_limit_storage)
 
 
 app = create_app(startup_settings())
