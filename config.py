@@ -156,6 +156,20 @@ def _redis_url(value: SecretStr) -> SecretStr | None:
     return SecretStr(url)
 
 
+def _dsn(value: SecretStr) -> SecretStr:
+    if not find_spec("sentry_sdk"):
+        raise ValueError("needs the package sentry-sdk: uv sync --extra sentry")
+    from sentry_sdk.utils import BadDsn, Dsn  # noqa: PLC0415  # only where it is asked for
+
+    try:
+        Dsn(value.get_secret_value().strip())
+    except (BadDsn, ValueError):
+        raise ValueError(
+            "must be a DSN as Sentry shows it: https://key@o1.ingest.sentry.io/1"
+        ) from None
+    return value
+
+
 def _lower(value: str) -> str:
     return value.strip().lower()
 
@@ -225,6 +239,9 @@ class Settings(BaseSettings):
 
     rate_limit_storage: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
     """Where they are counted: `memory`, in each worker by itself, or a Redis, for all together."""
+
+    sentry_dsn: Annotated[SecretStr, AfterValidator(_dsn)] | None = None
+    """Where Sentry takes events: one for each 500 and each failed migration."""
 
     docs: Annotated[Literal["on", "off"], BeforeValidator(_lower)] = "on"
     """Whether `/docs` and `/openapi.json` are served."""

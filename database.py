@@ -16,6 +16,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session
 
 from config import Settings
+from errors import report
 from pool import PATIENCE, SessionPool, execute
 
 ALEMBIC_INI = Path(__file__).parent / "alembic.ini"
@@ -103,8 +104,9 @@ class Database:
                 logger.warning("The schema is of a newer version of the service: %s", exc)
                 attempted.set()
                 return
-            except Exception:
+            except Exception as exc:
                 logger.exception("Schema not applied, the migration failed")
+                report(exc, "migration")
                 delay = FAILED_MIGRATION_RETRY
             else:
                 logger.info("Schema is up to date")

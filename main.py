@@ -25,6 +25,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 import errors
+import monitoring
 import openapi
 import timing
 from auth import TokenVerifier
@@ -71,6 +72,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     if app.state.rate_limiter:
         await app.state.rate_limiter.close()
     database.close()
+    monitoring.close()
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -86,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
         lifespan=lifespan,
     )
+    monitoring.start(settings, f"todo-backend@{VERSION}")
     app.state.database = Database(settings)
     app.state.token_verifier = TokenVerifier(settings)
     app.state.rate_limiter = _rate_limiter(settings)

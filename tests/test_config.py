@@ -188,6 +188,13 @@ def test_a_required_variable_is_named(
                 *("redis://:canary@", "redis://h?socket_timeout=canary"),
             )
         ),
+        *(
+            ("SENTRY_DSN", dsn, "must be a DSN as Sentry shows it: https://key@")
+            for dsn in (
+                *("canary", "https://canary", "https://o1.canary/1", "ftp://canary@h/1"),
+                *("https://canary@h/project", "https://canary@h:port/1"),
+            )
+        ),
         ("DOCS", "canary", "is not valid: input should be 'on' or 'off'"),
         ("DB_MAX_OVERFLOW", "-1", "is not valid: input should be greater than or equal to 0"),
     ],
