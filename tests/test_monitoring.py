@@ -166,7 +166,7 @@ def test_a_sentry_that_is_away_or_hangs_disturbs_nobody() -> None:
                 assert service.stop() == 0
                 output = service.output()
             # Neither the library's own lines, nor a fault while reporting one.
-            assert output.count("Traceback") == output.count("Internal server error request_id")
+            assert output.count("Traceback") == output.count("[Internal server error request_id")
             assert "urllib3" not in output
             assert "could not be reported" not in output
 
