@@ -54,7 +54,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         url = settings.database_url.get_secret_value()
-        self._api = SessionPool(
+        self.pool = SessionPool(
             url, settings.db_pool_size, settings.db_max_overflow, settings.db_timeout, PATIENCE
         )
         self._health = SessionPool(url, pool_size=1, time_limit=HEALTH_TIMEOUT)
@@ -71,7 +71,7 @@ class Database:
             DatabaseTimeout: It took longer than DB_TIMEOUT.
 
         """
-        return await self._api.run(work, twin)
+        return await self.pool.run(work, twin)
 
     async def is_reachable(self) -> bool:
         """Tell within two seconds whether the database answers.
@@ -124,7 +124,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        for pool in (self._api, self._health, self._migrations):
+        for pool in (self.pool, self._health, self._migrations):
             pool.close()
 
 

@@ -208,7 +208,7 @@ def render(error: ApiError) -> JSONResponse:
     """Make the error's answer, and log its reason."""
     if error.reason:
         logger.warning("%s: %s", error.detail, error.reason)
-    else:
+    elif error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.debug("%s: %s", error.code, error.detail)
     return JSONResponse(
         {"detail": error.detail, "code": error.code}, error.status, dict(error.headers)

@@ -97,8 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes[:0] = [*health.router.routes, *tasks.router.routes]
     openapi.document(app)
     # From the innermost to the outermost.
-    app.add_middleware(HeadMiddleware)
     errors.install(app)
+    app.add_middleware(HeadMiddleware)
     add_cors(app, settings.allowed_origins)
     app.add_middleware(ResponseHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware)

@@ -47,8 +47,6 @@ def start(settings: Settings, release: str) -> None:
         debug=False,
         spotlight=False,
     )
-    # It warns of each attempt to reach a Sentry that is away.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
     errors.reporters.append(_report)
 
 

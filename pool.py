@@ -85,7 +85,8 @@ class SessionPool:
         self._patience = patience
         self._failing_since: float | None = None
         self._idle: list[_Held] = []
-        self._turn = asyncio.Semaphore(pool_size + max_overflow)
+        self._size = pool_size + max_overflow
+        self._turn = asyncio.Semaphore(self._size)
         self._twins: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
         self._retired = -math.inf  # connections that were opened before are not used again
         self._connectors = ThreadPoolExecutor(pool_size + max_overflow, "connect")
@@ -242,6 +243,16 @@ class SessionPool:
             self._idle.append(held)
         else:
             held.discard()
+
+    @property
+    def in_use(self) -> int:
+        """The connections with which something is done."""
+        return self._size - self._turn._value  # noqa: SLF001  # asyncio does not show it otherwise
+
+    @property
+    def idle(self) -> int:
+        """The connections that are open and not in use."""
+        return len(self._idle)
 
     def close(self) -> None:
         """Close the idle connections."""
