@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from jose import jwk
 from jose.exceptions import JWKError
+from publicsuffixlist import PublicSuffixList
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -33,6 +34,10 @@ NOT_AN_HTTP_URL = (
 )
 VERSION = re.compile(r"[0-9]{1,9}")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
+ORIGIN_PATTERN = re.compile(
+    r"https?://(?P<label>[a-z0-9-]*\*[a-z0-9-]*)"
+    r"\.(?P<domain>(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*)(:[0-9]+)?"
+)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 logger = logging.getLogger(__name__)
@@ -97,13 +102,29 @@ def _origins(value: str) -> tuple[str, ...]:
 def _origin(text: str) -> str:
     """Spell an origin as browsers send it: lower case, no trailing slash, no default port."""
     origin = text.strip().lower().rstrip("/")
-    if not ORIGIN.fullmatch(origin):
+    if pattern := ORIGIN_PATTERN.fullmatch(origin):
+        _refuse_a_pattern_for_everybody(pattern["label"], pattern["domain"])
+    elif not ORIGIN.fullmatch(origin):
         raise ValueError(
             "must be origins separated by commas, such as "
-            "http://localhost:3000,https://app.example.com (no path, no *)"
+            "http://localhost:3000,https://app.example.com (no path; a * only within the first "
+            "label of a host, as in https://*-team.vercel.app)"
         )
     default_port = DEFAULT_PORTS.get(urlsplit(origin).scheme)
     return origin.removesuffix(f":{default_port}")
+
+
+def _refuse_a_pattern_for_everybody(label: str, domain: str) -> None:
+    """Refuse `*.com` and `*.vercel.app`: below a public suffix, anybody can have a page."""
+    own_name = label.replace("*", "").strip("-")
+    if PublicSuffixList(only_icann=True).is_public(domain) or (
+        not own_name and PublicSuffixList().is_public(domain)
+    ):
+        raise ValueError(
+            "has a pattern that matches everybody's pages: "
+            "name your own domain, as in https://*.example.com, or your own part of a shared one, "
+            "as in https://*-team.vercel.app"
+        )
 
 
 def _lower(value: str) -> str:
@@ -129,7 +150,8 @@ class Settings(BaseSettings):
     """The secret that signs the tokens, the same as Better Auth's."""
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
-    """Origins whose pages may call the API, separated by commas."""
+    """Origins whose pages may call the API, separated by commas; a `*` in the first label of a
+    host stands for one or more of `a` to `z`, `0` to `9` and `-`."""
 
     better_auth_secrets: Annotated[
         tuple[SecretStr, ...], NoDecode, BeforeValidator(_versioned_secrets)

@@ -1,5 +1,6 @@
 """CORS: which pages may call the API from a browser, and which headers they see."""
 
+import re
 from http import HTTPStatus
 
 from fastapi import FastAPI
@@ -35,9 +36,12 @@ class JSONCORSMiddleware(CORSMiddleware):
 
 def add_cors(app: FastAPI, allowed_origins: tuple[str, ...]) -> None:
     """Let pages of these origins call the app, with credentials."""
+    # Without a dot or a slash: evil.com/-team.vercel.app and a.b-team.vercel.app do not match.
+    patterns = [re.escape(o).replace(r"\*", "[a-z0-9-]+") for o in allowed_origins if "*" in o]
     app.add_middleware(
         JSONCORSMiddleware,
-        allow_origins=allowed_origins,
+        allow_origins=[origin for origin in allowed_origins if "*" not in origin],
+        allow_origin_regex="|".join(patterns) or None,
         allow_methods=ALLOWED_METHODS,
         allow_headers=ALLOWED_HEADERS,
         allow_credentials=True,

@@ -164,7 +164,7 @@ def test_a_required_variable_is_named(
         ("ALLOWED_ORIGINS", ",", "must name at least one origin"),
         ("ALLOWED_ORIGINS", "canary.example.com", "must be origins separated by commas"),
         ("ALLOWED_ORIGINS", "*", "must be origins separated by commas"),
-        ("ALLOWED_ORIGINS", "https://*.canary.com", "must be origins separated by commas"),
+        ("ALLOWED_ORIGINS", "https://*.*.canary.com", "must be origins separated by commas"),
         ("ALLOWED_ORIGINS", "https://canary.com/app", "must be origins separated by commas"),
         ("ALLOWED_ORIGINS", "null", "must be origins separated by commas"),
         ("LOG_LEVEL", "canary", "is not valid: input should be 'debug', 'info'"),

@@ -30,6 +30,13 @@ RUN_BY = [
     (r"(uv run ruff format)(?: && uv run ruff check --fix)?", "check", r"\1"),
     (r"uv run (alembic revision .*)", "tests/test_new_column.py", '"alembic revision'),
     (r"npm install jose", "tests/better_auth/package.json", '"jose"'),
+    (r"npm install -g @railway/cli", "tests/test_platforms.py", "railway"),
+    (r"docker (?:build|run|compose) .*", "tests/test_image.py", "image"),
+    (
+        r"uv run --no-dev (alembic downgrade -1)",
+        "tests/test_database.py",
+        "alembic.command.downgrade",
+    ),
     (r"npm run types", "tests/test_browser.py", "npm run types"),
 ]
 PROGRAMS = {"uv", "npm", "npx", "pip", "apt-get", "openssl", "docker", "./check"}
@@ -123,7 +130,10 @@ def test_every_reason_of_a_401_is_explained() -> None:
     }
     raised = set()
     for node in ast.walk(ast.parse(read("auth.py"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Unauthorized":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+            "Unauthorized",
+            "InvalidToken",
+        }:
             text = ast.literal_eval(ast.unparse(node.args[0]).removeprefix("f"))
             raised |= {text.format(claim=claim, algorithm="HS256") for claim in ("iat", "nbf")}
     assert explained == raised

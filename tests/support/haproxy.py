@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,14 +36,14 @@ class Instance:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
-        wait_for(self._answers)
+        wait_for(self.answers)
 
     def stop(self) -> int:
         assert self.process
         self.process.terminate()
         return self.process.wait(PATIENCE)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=PATIENCE).is_success
         except httpx.TransportError:
@@ -53,7 +53,7 @@ class Instance:
 class HAProxy:
     """HAProxy in front of the instances."""
 
-    def __init__(self, folder: Path, instances: list[Instance]) -> None:
+    def __init__(self, folder: Path, instances: Sequence[Instance]) -> None:
         self.instances = instances
         self.port = free_port()
         self.socket = folder / "haproxy.sock"
