@@ -16,6 +16,7 @@ from errors import (
     PayloadTooLarge,
     RequestTimeout,
     ServerError,
+    TooManyRequests,
     Unauthorized,
     UserMismatch,
     ValidationFailed,
@@ -32,7 +33,10 @@ TAGS = [
 # What the server refuses before the app sees the request.
 PROTOCOL_ERRORS = (RequestTimeout(), HeadersTooLarge())
 # Each is possible on every route that authenticates; a GET may send a body too.
-ALWAYS = (Unauthorized(), UserMismatch(), PayloadTooLarge(), *PROTOCOL_ERRORS, ServerError())
+ALWAYS = (
+    *(Unauthorized(), UserMismatch(), PayloadTooLarge(), TooManyRequests(17)),
+    *(*PROTOCOL_ERRORS, ServerError()),
+)
 
 # For readers and generated functions: what a call needs comes first.
 PLACES = ("path", "query", "header")

@@ -16,7 +16,7 @@ from test_schemas import BLANKS
 TASKS = "/api/{user_id}/tasks"
 TASK = "/api/{user_id}/tasks/{task_id}"
 ANYWHERE = {"408", "431"}
-ALWAYS = {"400", "401", "403", "413", "500", *ANYWHERE}
+ALWAYS = {"400", "401", "403", "413", "429", "500", *ANYWHERE}
 OPERATIONS = {
     ("/livez", "get"): {"200", *ANYWHERE},
     ("/health", "get"): {"200", "503", *ANYWHERE},
