@@ -122,6 +122,7 @@ def service() -> "FastAPI":
     from main import app
 
     wait_until_it_answers(os.environ["DATABASE_URL"])
+    app.state.example_user = DEMO_USER
     return app
 
 
