@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 import errors
-from support.service import PROJECT, Service, User
+from support.service import PROJECT, Service, User, environment, running
 from test_schemas import BLANKS
 
 TASKS = "/api/{user_id}/tasks"
@@ -224,7 +224,13 @@ def resolved(document: dict[str, Any], response: dict[str, Any]) -> dict[str, di
     return {name: headers[name] for name in response.get("headers", {})}
 
 
-def test_responses_have_the_documented_headers(user: User, document: dict[str, Any]) -> None:
+def test_responses_have_the_documented_headers(
+    user: User, document: dict[str, Any], database_url: str
+) -> None:
+    with running(environment(database_url, RATE_LIMIT="1/day")) as service:
+        hasty = service.user()
+        hasty.create()
+        refused = hasty.call("GET")
     task = user.create()
     user.create()
     item, key = f"/{task['id']}", {"Idempotency-Key": "once"}
@@ -232,6 +238,7 @@ def test_responses_have_the_documented_headers(user: User, document: dict[str, A
     calls: list[tuple[str, str, httpx.Response]] = [
         ("/livez", "get", user.client.get("/livez")),
         ("/health", "get", user.client.get("/health")),
+        (TASKS, "get", refused),
         (TASKS, "get", user.call("GET")),
         (TASKS, "get", user.call("GET", params={"limit": "1"})),
         (TASKS, "get", user.call("GET", params={"limit": "0"})),
@@ -253,7 +260,7 @@ def test_responses_have_the_documented_headers(user: User, document: dict[str, A
         (TASK, "delete", user.call("DELETE", item, headers={"If-Match": "*"})),
     ]
     explained = set(document["components"]["headers"]) - {"Cache-Control"}
-    assert len({response.status_code for _, _, response in calls}) == 11
+    assert len({response.status_code for _, _, response in calls}) == 12
     sent: set[str] = set()
     for path, method, response in calls:
         status = str(response.status_code)
