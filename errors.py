@@ -184,18 +184,10 @@ class ServerError(ApiError):
     detail = "Internal server error"
 
 
-METHOD_NOT_ALLOWED = HTTPStatus.METHOD_NOT_ALLOWED.name
-"""The one code that the framework's own errors have alone."""
-
-
 def codes() -> list[str]:
-    """Return every `code` that a response can have."""
-
-    def of(error: type[ApiError]) -> set[str]:
-        own = {error.code} if hasattr(error, "code") else set()
-        return own.union(*map(of, error.__subclasses__()))
-
-    return sorted(of(ApiError) | {METHOD_NOT_ALLOWED})
+    """Return every `code` that a response can have; one is the framework's own alone."""
+    own = {error.code for error in ApiError.__subclasses__()}
+    return sorted({*own, HTTPStatus.METHOD_NOT_ALLOWED.name})
 
 
 class Causes:

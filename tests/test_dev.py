@@ -59,6 +59,17 @@ class Launch:
             for task in httpx.get(words[3], headers=headers, timeout=PATIENCE).json()["tasks"]
         ]
 
+    def offered_users(self) -> set[str]:
+        """Return the user ids that Swagger UI fills in."""
+        document = httpx.get(f"http://localhost:{self.port}/openapi.json", timeout=PATIENCE).json()
+        return {
+            parameter["example"]
+            for operations in document["paths"].values()
+            for operation in operations.values()
+            for parameter in operation.get("parameters", ())
+            if parameter["name"] == "user_id"
+        }
+
     def interrupt(self) -> int:
         """Press Ctrl-C, which reaches the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
@@ -127,6 +138,7 @@ def test_a_first_and_a_second_start(clone: Path) -> None:
     env_file = (clone / ".env").read_text()
     with launched(clone) as second:
         assert second.titles() == ["Buy groceries"]
+        assert second.offered_users() == {"demo-user"}
         assert "First start" not in second.output()
         assert (clone / ".env").read_text() == env_file
         second.process.terminate()

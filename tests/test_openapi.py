@@ -91,6 +91,17 @@ def test_all_but_health_need_the_bearer_token(document: dict[str, Any]) -> None:
         assert operation.get("security") == expected
 
 
+def test_the_authorize_dialog_says_what_to_paste(document: dict[str, Any]) -> None:
+    description = document["components"]["securitySchemes"]["HTTPBearer"]["description"]
+    assert "without the word `Bearer`" in description
+
+
+def test_servers_and_tags_are_described(document: dict[str, Any]) -> None:
+    assert [server["url"] for server in document["servers"]] == ["/"]
+    tags = {tag["name"] for tag in document["tags"] if tag["description"]}
+    assert tags == {tag for operation in operations(document).values() for tag in operation["tags"]}
+
+
 def test_the_version_is_the_projects(document: dict[str, Any]) -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert document["info"]["version"] == project["version"]
