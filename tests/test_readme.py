@@ -33,6 +33,7 @@ RUN_BY = [
     (r"uv run -m benchmarks\.\w+.*", ".ci/run", '-m "benchmarks.$measurement"'),
     (r"(uv run ruff format)(?: && uv run ruff check --fix)?", "check", r"\1"),
     (r"uv run (alembic revision .*)", "tests/test_new_column.py", '"alembic revision'),
+    (r"npm install (@better-auth/\S+) @better-auth/\S+", "tests/better_auth/package.json", r'"\1"'),
     (r"npm install jose", "tests/better_auth/package.json", '"jose"'),
     (r"npm run types", "tests/test_browser.py", "npm run types"),
 ]
