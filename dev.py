@@ -149,6 +149,7 @@ def serve(database_url: str) -> None:
 
     from config import ConfigurationError, load_settings
     from logs import configure_logging
+    from protocol import OPTIONS
 
     os.environ["DATABASE_URL"] = database_url
     try:
@@ -165,8 +166,8 @@ def serve(database_url: str) -> None:
         reload_dirs=[str(PROJECT)],
         host="127.0.0.1",
         port=settings.port,
-        log_config=None,
         timeout_graceful_shutdown=5,
+        **OPTIONS,
     )
 
 

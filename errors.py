@@ -60,9 +60,9 @@ class ValidationFailed(ApiError):
     status = HTTPStatus.BAD_REQUEST
     code = "VALIDATION_ERROR"
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, reason: str = "") -> None:
         self.detail = detail
-        super().__init__()
+        super().__init__(reason)
 
 
 class Unauthorized(ApiError):

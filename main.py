@@ -23,6 +23,7 @@ from middleware.cors import add_cors
 from middleware.encoded_path import EncodedPathMiddleware
 from middleware.head import HeadMiddleware
 from middleware.request_log import RequestLogMiddleware
+from middleware.response_headers import ResponseHeadersMiddleware
 from routes import health, tasks
 
 VERSION = "1.0.0"
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HeadMiddleware)
     errors.install(app)
     add_cors(app, settings.allowed_origins)
+    app.add_middleware(ResponseHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(EncodedPathMiddleware)
     logger.info("%s %s, environment %s", app.title, VERSION, settings.environment)

@@ -175,21 +175,6 @@ IfMatch = Annotated[
 """The versions that are wanted; None if every version is."""
 
 
-IdempotencyKey = Annotated[
-    str | None,
-    BeforeValidator(_idempotency_key),
-    WithJsonSchema({"type": "string", "pattern": rf"^({KEY.pattern})$"}),
-    Header(
-        alias="Idempotency-Key",
-        description="Your own name for this creation, such as a UUID. Sent again with the same key"
-        " within 24 hours, the request creates nothing and gets the first response.",
-        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
-    ),
-    Causes(
-        ValidationFailed(f"Idempotency-Key {KEY_RULE.format(max_length=KEY_MAX_LENGTH)}"),
-        IdempotencyKeyReused(),
-    ),
-]
 PageSize = Annotated[
     int | None,
     BeforeValidator(_page_size),
@@ -220,6 +205,21 @@ SearchText = Annotated[
     Causes(
         ValidationFailed(f"Q must be at most {MAX_SEARCH_LENGTH} characters"),
         ValidationFailed("Q must not contain characters that cannot be stored"),
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    BeforeValidator(_idempotency_key),
+    WithJsonSchema({"type": "string", "pattern": rf"^({KEY.pattern})$"}),
+    Header(
+        alias="Idempotency-Key",
+        description="Your own name for this creation, such as a UUID. Sent again with the same key"
+        " within 24 hours, the request creates nothing and gets the first response.",
+        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    ),
+    Causes(
+        ValidationFailed(f"Idempotency-Key {KEY_RULE.format(max_length=KEY_MAX_LENGTH)}"),
+        IdempotencyKeyReused(),
     ),
 ]
 

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Body, Query, Response
 
 import openapi
 from auth import CurrentUser
+from bulk import complete_all, delete_all
 from database import DbSession
 from endpoint import OwnerRoute
 from errors import Causes, ValidationFailed
 from idempotency import new_task_once
-from lists import ListQuery, complete_all, delete_all, next_link, one_page, whole_list
+from lists import ListQuery, next_link, one_page, whole_list
 from openapi import example
 from queries import DELETE, GET, TOGGLE, TaskRow, new_task, one_task, update_of
 from rendering import Parts

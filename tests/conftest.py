@@ -60,6 +60,15 @@ def service(database_url: str) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
+def served(database_url: str) -> Iterator[Service]:
+    """The service as `python main.py` serves it: with its own protocol."""
+    with running(environment(database_url), program=("main.py",)) as service:
+        yield service
+        output = service.output()
+    assert_clean_log(output, database_url, str(make_url(database_url).password))
+
+
+@pytest.fixture(scope="session")
 def down() -> Iterator[Service]:
     """The service on a database that cannot be reached."""
     url = "postgresql://someone:database-canary@127.0.0.1:1/nowhere"

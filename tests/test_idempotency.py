@@ -267,6 +267,8 @@ def test_expired_keys_go_away_by_themselves(user: User, stranger: User, database
         create(user, f"old-{number}")
     create(user, "young")
     age(database_url, user, 25, "old-%")
+    create(user, "young")  # a repetition removes none
+    assert len(keys(database_url, user)) == 26
     # Their owner never comes back.
     for remaining in (16, 6, 1, 1):
         create(stranger, uuid.uuid4().hex)
@@ -346,10 +348,17 @@ def test_twins_that_wait_leave_connections_to_others(database_url: str) -> None:
         ThreadPoolExecutor(20) as threads,
     ):
         user = service.user()
+        create(user, "old")
+        age(database_url, user, 25)
         holder.execute("BEGIN")
         holder.execute(HOLD, [user.id, "k"])
         twins = [threads.submit(create, user, "k") for _ in range(20)]
         wait_for(lambda: waiting(cursor))
+        # Whoever waits has locked no expired key: somebody who claims it could wait for ever.
+        cursor.execute(
+            "SELECT key FROM idempotency_keys WHERE user_id = %s FOR UPDATE SKIP LOCKED", [user.id]
+        )
+        assert cursor.fetchall() == [("old",)]
         for _ in range(5):
             user.create("meanwhile")
         assert waiting(cursor) == 1
@@ -358,7 +367,7 @@ def test_twins_that_wait_leave_connections_to_others(database_url: str) -> None:
         responses = [twin.result() for twin in twins]
         assert {response.status_code for response in responses} == {201}
         assert Counter(map(is_replayed, responses)) == {False: 1, True: 19}
-        assert len(user.list()) == 6
+        assert len(user.list()) == 7
 
 
 def test_a_holder_that_hangs_costs_its_twins_the_time_limit_and_no_more(database_url: str) -> None:

@@ -3,14 +3,18 @@
 import logging
 import re
 import socket
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import pytest
 
+import logs
 from logs import LineFormatter
 from support.service import (
     LINE,
     PATIENCE,
+    PROJECT,
     Service,
     User,
     assert_clean_log,
@@ -149,6 +153,30 @@ def test_a_token_in_a_path_or_query_is_not_logged(service: Service) -> None:
     assert "(token)" in request_line(service, response.headers["x-request-id"])
     assert path_canary not in service.output()
     assert query_canary not in service.output()
+
+
+@pytest.mark.parametrize("letters", ["eyJ", "eyJ.", "eyJ-a.", "[", "x]", " "])
+def test_a_line_takes_no_longer_than_its_length(letters: str) -> None:
+    """With a pattern that starts anew at each letter, three megabytes take an hour."""
+    code = f"""
+import logging, logs
+text = {letters!r} * (3_000_000 // len({letters!r}))
+logs.request_context.set(logs.RequestContext("GET /" + text, "id", text[:255]))
+record = logging.LogRecord("name", logging.INFO, "path", 1, "%s", (text,), None)
+print(logs.LineFormatter().format(record)[:2000])
+"""
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=60, check=True)
+    assert b"eyJ" not in printed.stdout
+    assert len(printed.stdout.split(b"] [")[3]) <= logs.MAX_ENDPOINT_LENGTH * 3
+
+
+@pytest.mark.parametrize("cut", range(285, 301))
+def test_a_token_that_is_cut_is_not_logged(service: Service, cut: int) -> None:
+    path = f"/{'x' * (cut - len('GET /'))}{signed()}"
+    line = request_line(service, service.client.get(path).headers["x-request-id"])
+    assert "(token)" in line or cut > 297
+    assert "eyJ" not in line
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])

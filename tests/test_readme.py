@@ -35,6 +35,13 @@ RUN_BY = [
     (r"uv run (alembic revision .*)", "tests/test_new_column.py", '"alembic revision'),
     (r"npm install (@better-auth/\S+) @better-auth/\S+", "tests/better_auth/package.json", r'"\1"'),
     (r"npm install jose", "tests/better_auth/package.json", '"jose"'),
+    (r"npm install -g @railway/cli", "tests/test_platforms.py", "railway"),
+    (r"docker (?:build|run|compose) .*", "tests/test_image.py", "image"),
+    (
+        r"uv run --no-dev (alembic downgrade -1)",
+        "tests/test_database.py",
+        "alembic.command.downgrade",
+    ),
     (r"npm run types", "tests/test_browser.py", "npm run types"),
 ]
 PROGRAMS = {"uv", "npm", "npx", "pip", "apt-get", "openssl", "docker", "./check"}
