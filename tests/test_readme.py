@@ -20,6 +20,7 @@ RUN_BY = [
     (r"pip install uv", ".ci/run", 'pip" install --quiet uv'),
     (r"(?:PORT=8001 )?uv run dev\.py", ".ci/run", 'PORT="$PORT" uv run dev.py'),
     (r"uv run dev\.py (token|explain|reset|--help)(?: .*)?", "tests/test_dev_commands.py", r'"\1"'),
+    (r"uv run -m (postman\.generate)", "tests/test_postman.py", r'"\1"'),
     (r"uv run examples/start\.py", "tests/test_browser.py", '"examples/start.py"'),
     (r"(uv sync --no-dev --frozen --compile-bytecode)", ".ci/run", r"stranger \1"),
     (r"(uv run --no-dev main\.py)", ".ci/run", r"stranger \1"),
