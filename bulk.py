@@ -7,26 +7,26 @@ from sqlmodel import Session
 
 from lists import matches
 from pool import execute
-from queries import CHANGED_NOW, _sql, _task, _tasks
+from queries import CHANGED_NOW, TASK, TASKS, sql_of
 from schemas import TaskStatus
 
 
 @cache
 def _complete(status: TaskStatus, *, completed: bool) -> str:
     changed = (
-        update(_tasks)
-        .where(matches(status), not_(_task.completed) if completed else _task.completed)
+        update(TASKS)
+        .where(matches(status), not_(TASK.completed) if completed else TASK.completed)
         .values(completed=true() if completed else false(), updated_at=CHANGED_NOW)
-        .returning(_task.id)
+        .returning(TASK.id)
         .cte("changed")
     )
-    return _sql(select(func.count()).select_from(changed))
+    return sql_of(select(func.count()).select_from(changed))
 
 
 @cache
 def _delete(status: TaskStatus) -> str:
-    deleted = delete(_tasks).where(matches(status)).returning(_task.id).cte("deleted")
-    return _sql(select(func.count()).select_from(deleted))
+    deleted = delete(TASKS).where(matches(status)).returning(TASK.id).cte("deleted")
+    return sql_of(select(func.count()).select_from(deleted))
 
 
 def complete_all(session: Session, user_id: str, status: TaskStatus, *, completed: bool) -> int:

@@ -108,6 +108,8 @@ class OwnerRoute(APIRoute):
 
     async def _respond(self, request: Request) -> Response:
         user_id = await get_current_user(request, request.path_params["user_id"])
+        if limiter := request.app.state.rate_limiter:
+            await limiter.count(user_id)
         body = await _read_limited(request)
         arguments = _validated(self.dependant.path_params, request.path_params, "path")
         if self.dependant.query_params:

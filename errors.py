@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from traceback import walk_tb
 from types import MappingProxyType
@@ -32,6 +32,9 @@ NOT_AN_OBJECT = "Request body must be a JSON object, sent with Content-Type: app
 MAX_FAULTS = 1000
 TRACEBACK_INTERVAL = 60.0
 """Seconds after which the same fault is logged with its traceback again."""
+
+reporters: list[Callable[[Exception, str], None]] = []
+"""Who is told of each fault, and where it happened."""
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +143,23 @@ class IdempotencyKeyReused(ApiError):
     detail = "Idempotency-Key was used before with another title or description"
 
 
+class TooManyRequests(ApiError):
+    """The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on.
+
+    Args:
+        seconds: After which the next request is allowed.
+
+    """
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "RATE_LIMITED"
+    detail = "Too many requests"
+
+    def __init__(self, seconds: int) -> None:
+        self.headers = {"Retry-After": str(seconds)}
+        super().__init__()
+
+
 class RequestTimeout(ApiError):
     """The request did not arrive in time."""
 
@@ -188,6 +208,8 @@ def render(error: ApiError) -> JSONResponse:
     """Make the error's answer, and log its reason."""
     if error.reason:
         logger.warning("%s: %s", error.detail, error.reason)
+    elif error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.debug("%s: %s", error.code, error.detail)
     return JSONResponse(
         {"detail": error.detail, "code": error.code}, error.status, dict(error.headers)
     )
@@ -241,6 +263,21 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"{name} {SENTENCES.get(error['type'], error['msg'])}"
 
 
+def report(exc: Exception, place: str) -> None:
+    """Tell the reporters, whose own errors change nothing."""
+    for reporter in reporters:
+        try:
+            reporter(exc, place)
+        except Exception:
+            logger.exception("The error could not be reported")
+
+
+def _route(scope: Scope) -> str:
+    """Return the method and the path's template, without what the client has put into it."""
+    route = scope.get("route")
+    return f"{scope.get('method', '')} {getattr(route, 'path', '(no route)')}"
+
+
 class _UnhandledErrorMiddleware:
     """Answer 500 to whatever nobody handled, and log it."""
 
@@ -260,6 +297,7 @@ class _UnhandledErrorMiddleware:
             await self.app(scope, receive, observed_send)
         except Exception as exc:
             self._faults.log(exc)
+            report(exc, _route(scope))
             if started or scope["type"] != "http":
                 raise
             await render(ServerError())(scope, receive, send)

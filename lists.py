@@ -29,13 +29,13 @@ import cursors
 from errors import ValidationFailed
 from pool import TURN, execute, execute_in_turns, give_way
 from queries import (
+    FIELDS,
     INT4_MAX,
+    RETURNED,
+    TASK,
     TaskRow,
-    _as_dict,
-    _fields,
-    _returned,
-    _sql,
-    _task,
+    as_dict,
+    sql_of,
 )
 from rendering import Parts, to_json
 from schemas import TaskOrder, TaskSort, TaskStatus
@@ -59,11 +59,11 @@ DEFAULT_ORDER = {
 PLACES: dict[TaskSort, ColumnElement[datetime]] = {
     # An expression that idx_tasks_created_at does not have: PostgreSQL would rather walk through
     # everybody's newest tasks, which took half a second for somebody whose tasks are old.
-    TaskSort.CREATED: _task.created_at + literal_column("interval '0'"),
-    TaskSort.UPDATED: _task.updated_at,
+    TaskSort.CREATED: TASK.created_at + literal_column("interval '0'"),
+    TaskSort.UPDATED: TASK.updated_at,
 }
-TITLE = _fields.index("title")
-DESCRIPTION = _fields.index("description")
+TITLE = FIELDS.index("title")
+DESCRIPTION = FIELDS.index("description")
 PIVOTS_PER_TURN = 8
 """Samples for each part that is sorted in a turn: the parts are of similar sizes."""
 
@@ -115,7 +115,7 @@ def whole_list(session: Session, query: ListQuery) -> Parts:
         turns = _by_title(turns, reverse=query.is_descending)
     for turn in turns:
         count += len(turn)
-        parts.add(to_json([_as_dict(row) for row in turn])[1:-1])
+        parts.add(to_json([as_dict(row) for row in turn])[1:-1])
     return parts.finish(count=count)
 
 
@@ -154,10 +154,10 @@ def next_link(query: ListQuery, limit: int, cursor: str) -> str:
 
 @cache
 def _list(status: TaskStatus, sort: TaskSort, order: TaskOrder) -> str:
-    statement = select(*_returned).where(matches(status))
+    statement = select(*RETURNED).where(matches(status))
     if sort is not TaskSort.TITLE:
-        statement = statement.order_by(*_ordered(_task[SORTED_BY[sort]], _task.id, order))
-    return _sql(statement)
+        statement = statement.order_by(*_ordered(TASK[SORTED_BY[sort]], TASK.id, order))
+    return sql_of(statement)
 
 
 @cache
@@ -177,7 +177,7 @@ def _page(status: TaskStatus, sort: TaskSort, order: TaskOrder, *, is_first: boo
         .subquery("page")
     )
     count = select(func.count().label("total")).where(matches(status)).subquery("matching")
-    return _sql(
+    return sql_of(
         select(count.columns.total, *rows.columns)
         .select_from(count.outerjoin(rows, true()))
         .order_by(*_ordered(rows.columns[moment.name], rows.columns.id, order))
@@ -192,13 +192,13 @@ def _part(
     is_first: bool,
 ) -> Select[Any]:
     moment = PLACES[sort]
-    state = _task.completed if completed else not_(_task.completed)
-    statement = select(*_returned).where(_task.user_id == bindparam("owner"), state)
+    state = TASK.completed if completed else not_(TASK.completed)
+    statement = select(*RETURNED).where(TASK.user_id == bindparam("owner"), state)
     if not is_first:
-        place = tuple_(moment, _task.id)
+        place = tuple_(moment, TASK.id)
         last = tuple_(bindparam("moment", type_=TIMESTAMP), bindparam("last_id", type_=Integer))
         statement = statement.where(place < last if order is TaskOrder.DESC else place > last)
-    statement = statement.order_by(*_ordered(moment, _task.id, order))
+    statement = statement.order_by(*_ordered(moment, TASK.id, order))
     return statement.limit(bindparam("number", type_=Integer))
 
 
@@ -212,10 +212,10 @@ def _ordered(
 
 def matches(status: TaskStatus) -> ColumnElement[bool]:
     """Choose the owner's tasks of a status."""
-    owned = _task.user_id == bindparam("owner")
+    owned = TASK.user_id == bindparam("owner")
     if status is TaskStatus.ALL:
         return owned
-    return and_(owned, _task.completed if status is TaskStatus.COMPLETED else not_(_task.completed))
+    return and_(owned, TASK.completed if status is TaskStatus.COMPLETED else not_(TASK.completed))
 
 
 def _read(
@@ -229,7 +229,7 @@ def _read(
     rows = execute(session, statement, values)
     total = rows[0][0]
     # Without a row of the page there is one with the total alone.
-    return total, [_as_dict(row[1:]) for row in rows if row[1] is not None]
+    return total, [as_dict(row[1:]) for row in rows if row[1] is not None]
 
 
 # --- what PostgreSQL cannot do on every server ---
@@ -252,7 +252,7 @@ def _selected(
         first += candidates
         first.sort(key=lambda each: each[0], reverse=query.is_descending)
         del first[number:]
-    return total, [_as_dict(row) for _, row in first]
+    return total, [as_dict(row) for _, row in first]
 
 
 def _matching_rows(session: Session, query: ListQuery) -> Iterator[Sequence[Row]]:
@@ -299,7 +299,7 @@ def _by_title(turns: Iterable[Sequence[Row]], *, reverse: bool) -> Iterator[list
 
 
 def _row_key(sort: TaskSort, row: Row) -> Key:
-    return _key_of(sort, row[_fields.index(SORTED_BY[sort])], row[0])
+    return _key_of(sort, row[FIELDS.index(SORTED_BY[sort])], row[0])
 
 
 def _key_of(sort: TaskSort, value: Any, task_id: int) -> Key:  # noqa: ANN401  # a column's

@@ -100,7 +100,7 @@ class Protocol(HttpToolsProtocol):
 
     def _parse(self) -> None:
         """Parse to the end of the request; what follows it waits until it is answered."""
-        while self._may_parse() and (piece := self._next_piece()):
+        while self._data and self._may_parse() and (piece := self._next_piece()):
             self._feed(piece)
         if self._discarding or self.transport.is_closing():
             return
@@ -175,11 +175,14 @@ class Protocol(HttpToolsProtocol):
         """Keep a header, unless it is a trailer."""
         if self._in_body:
             return
-        if name.lower() == b"content-length":
+        name = name.lower()
+        if name == b"content-length":
             # The parser has read it; `int` refuses more than 4,300 digits, zeros included.
             value = value.strip().lstrip(b"0") or b"0"
             self._body_left = int(value)
-        super().on_header(name, value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Let the app answer."""

@@ -151,13 +151,13 @@ def test_a_client_that_reads_nothing_is_cut_off(impatient: Service, long_list: U
 
 
 def test_a_client_that_reads_slowly_gets_everything(impatient: Service, long_list: User) -> None:
-    with connected_to(impatient) as connection:
+    """Slowly enough to need more than the limit for what the kernel would hold by itself."""
+    with connected_to(impatient, receive_buffer=65_536) as connection:
         connection.sendall(request(long_list, "GET", long_list.path, "Connection: close"))
         received, started = 0, time.monotonic()
-        while part := connection.recv(65_536):
+        while part := connection.recv(16_384):
             received += len(part)
-            # Slow for longer than the limit, and never as long as it.
-            time.sleep(0.05 if time.monotonic() < started + 5 else 0)
+            time.sleep(0.1 if time.monotonic() < started + 8 else 0)
     assert received > 15_000 * 1_100
 
 

@@ -25,10 +25,14 @@ class Answer:
 
 
 @contextmanager
-def connected_to(service: Service) -> Iterator[socket.socket]:
+def connected_to(service: Service, receive_buffer: int = 0) -> Iterator[socket.socket]:
     address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+    with socket.socket() as connection:
+        connection.settimeout(60)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.connect((address.hostname, address.port))
         yield connection
 
 
