@@ -15,7 +15,7 @@ from support.issuer import Account, BetterAuth, better_auth, documented_script, 
 from support.pages import blocks, read, section
 from support.service import Service, assert_clean_log, environment, running
 from test_examples import sh
-from test_tokens import OLD, assert_login, assert_no_login, claims, header, trusting
+from test_tokens import OLD, SHARED_SECRET, assert_login, assert_no_login, claims, header, trusting
 
 pytestmark = pytest.mark.tokens
 
@@ -153,6 +153,18 @@ def test_what_comes_with_an_access_token_is_no_login(provider: Provider) -> None
         assert_no_login(service, account, tokens["id_token"], "iss is not BETTER_AUTH_URL's")
 
 
+def test_a_refresh_token_gets_the_next_tokens_once(provider: Provider) -> None:
+    account = provider.issuer.sign_up()
+    tokens = provider.client.tokens(account, resource=AUDIENCE)
+    url = f"{provider.issuer.url}/api/auth/oauth2/token"
+    form = {"grant_type": "refresh_token", "client_id": provider.client.id}
+    form["refresh_token"] = tokens["refresh_token"]
+    refreshed = httpx.post(url, data=form).raise_for_status().json()
+    assert refreshed["refresh_token"] != tokens["refresh_token"]
+    assert_login(provider.service, account, refreshed["access_token"])
+    assert httpx.post(url, data=form).status_code == 400
+
+
 def test_an_opaque_token_is_no_login(provider: Provider) -> None:
     account = provider.issuer.sign_up()
     token = provider.client.tokens(account)["access_token"]
@@ -204,12 +216,13 @@ def cookies(account: Account) -> str:
     return f"better-auth.session_token={account.cookie('session_token')}"
 
 
+KEYS = "apiKey({ enableSessionForAPIKeys: true })"
+
+
 @contextmanager
-def key_exchange(plugins: str) -> Iterator[tuple[BetterAuth, Account, str]]:
+def key_exchange(source: str) -> Iterator[tuple[BetterAuth, Account, str]]:
     """Run a Better Auth without the OAuth provider, and exchange a key there."""
-    source = script(f"{plugins}, apiKey({{ enableSessionForAPIKeys: true }})")
-    source = f'import {{ apiKey }} from "@better-auth/api-key";\n{source}'
-    with better_auth(source) as issuer:
+    with better_auth(f'import {{ apiKey }} from "@better-auth/api-key";\n{source}') as issuer:
         account = issuer.sign_up()
         created = account.client.post("/api-key/create", json={"name": "script"})
         headers = {"x-api-key": created.raise_for_status().json()["key"]}
@@ -218,9 +231,16 @@ def key_exchange(plugins: str) -> Iterator[tuple[BetterAuth, Account, str]]:
 
 
 def test_an_api_key_is_exchanged_without_the_oauth_provider(database_url: str) -> None:
-    with key_exchange("jwt()") as (issuer, account, token):
+    with key_exchange(script(f"jwt(), {KEYS}")) as (issuer, account, token):
         with trusting(database_url, issuer) as service:
             assert_login(service, account, token)
         with running(environment(database_url, BETTER_AUTH_SECRET=OLD)) as service:
             assert_no_login(service, account, token, "algorithm other than HS256")
             assert_clean_log(service.output(), OLD)
+
+
+def test_an_api_key_is_exchanged_with_the_shared_secret(service: Service) -> None:
+    source = documented_script(*SHARED_SECRET).replace("plugins: [", f"plugins: [{KEYS}, ")
+    with key_exchange(source) as (_, account, token):
+        assert header(token)["alg"] == "HS256"
+        assert_login(service, account, token)
