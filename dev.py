@@ -118,9 +118,11 @@ def service() -> "FastAPI":
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
+    from dev_commands import DEMO_USER
     from main import app
 
     wait_until_it_answers(os.environ["DATABASE_URL"])
+    app.state.example_user = DEMO_USER
     return app
 
 

@@ -20,6 +20,7 @@ from auth import get_current_user
 from database import Database, get_session
 from errors import NOT_AN_OBJECT, PayloadTooLarge, ValidationFailed
 from etags import matches_weakly, version_tag
+from openapi_examples import ETAG
 from rendering import Parts, response_of, sha256, to_json
 
 MAX_BODY_SIZE = 64 * 1024
@@ -35,6 +36,7 @@ async def revalidation(
         Header(
             alias="If-None-Match",
             description="The `ETag` of the response that you have, or several.",
+            examples=[ETAG],
         ),
     ] = None,
 ) -> None:

@@ -184,6 +184,20 @@ class ServerError(ApiError):
     detail = "Internal server error"
 
 
+METHOD_NOT_ALLOWED = HTTPStatus.METHOD_NOT_ALLOWED.name
+"""The one code that the framework's own errors have alone."""
+
+
+def codes() -> list[str]:
+    """Return every `code` that a response can have."""
+
+    def of(error: type[ApiError]) -> set[str]:
+        own = {error.code} if hasattr(error, "code") else set()
+        return own.union(*map(of, error.__subclasses__()))
+
+    return sorted(of(ApiError) | {METHOD_NOT_ALLOWED})
+
+
 class Causes:
     """The errors that a parameter can cause, for the API's document: put it into its Annotated."""
 

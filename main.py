@@ -46,13 +46,16 @@ VERSION = "1.0.0"
 DESCRIPTION = """
 Each signed-in user's own tasks.
 
-**To try it out**, press *Authorize* and paste a token: the one that `dev.py` prints, or what your
-frontend gets from Better Auth's `/api/auth/token`. The `user_id` in every path is the token's
-`sub`; in a URL that you build yourself, percent-encode it.
+**To try it out**, press *Authorize* and paste a token, without the word `Bearer`: the one that
+`dev.py` prints, or what your frontend gets from Better Auth's `/api/auth/token`. The `user_id` in
+every path is the token's `sub`; in a URL that you build yourself, percent-encode it.
 
 **Every error** has the body `{"detail": "a sentence for people", "code": "A_CONSTANT"}`. A 401
-means: get a new token and try again. Every answer carries an `X-Request-ID`, which finds it in the
-service's log.
+means: get a new token and try again. An unknown path is a 404 `NOT_FOUND`; a method that a path
+does not have is a 405 `METHOD_NOT_ALLOWED`, whose `Allow` names those that it has.
+
+**Every response** has an `X-Request-ID`, which finds the request in the service's log. Wherever GET
+works, HEAD works too.
 """
 FIRST_MIGRATION_TIMEOUT = 10.0
 
@@ -86,6 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,
+        servers=openapi.SERVERS,
+        openapi_tags=openapi.TAGS,
         swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
         lifespan=lifespan,
     )

@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Run what measures or fills the machine alone."""
-    return 0 if config.option.markexpr in {"faults", "fuzz", "image", "pooler"} else None
+    return 0 if config.option.markexpr in {"clients", "faults", "fuzz", "image", "pooler"} else None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
