@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 class _Server(uvicorn.Server):
     """Uvicorn's server, which takes every connection that the kernel has accepted, then closes."""
 
+    is_only = False
+    """Whether the listening sockets are this process's own."""
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._queues = [listener.dup() for listener in sockets or []]
         try:
@@ -50,8 +53,12 @@ class _Server(uvicorn.Server):
             sys.exit(STARTUP_FAILURE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.is_only:  # one of several workers may end alone
+            for queue in self._queues:
+                workers.stop_handshakes(queue)
         for server in self.servers:
             server.close()
+        await asyncio.sleep(workers.HANDSHAKE_TIME)
         waiting = []
         for queue in self._queues:
             with queue:
@@ -83,7 +90,7 @@ def run() -> NoReturn:
     logger.info("Starting on port %d, workers: %d", settings.port, settings.web_concurrency)
     if settings.web_concurrency > 1:
         workers.supervise(settings.web_concurrency, sockets, settings.log_level)
-    serve(sockets)
+    serve(sockets, is_only=True)
 
 
 def bind(port: int) -> list[socket.socket]:
@@ -117,7 +124,7 @@ def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.sock
     return listener
 
 
-def serve(sockets: list[socket.socket]) -> NoReturn:
+def serve(sockets: list[socket.socket], *, is_only: bool = False) -> NoReturn:
     """Serve the app in this process until SIGTERM or SIGINT."""
     _exit_at_signals()
     _allow_many_connections()
@@ -130,6 +137,7 @@ def serve(sockets: list[socket.socket]) -> NoReturn:
         **OPTIONS,
     )
     server = _Server(config)
+    server.is_only = is_only
     try:
         config.load_app()
         server.run(sockets)

@@ -5,11 +5,13 @@ standard input. It ends when the pipe is closed: by the supervisor, or by the sy
 killed.
 """
 
+import ctypes
 import json
 import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -28,6 +30,14 @@ CHECK_INTERVAL = 0.1
 END_TIMEOUT = 28
 """Seconds in which workers may end by themselves: more than `server.SHUTDOWN_TIMEOUT`, but less
 than the 30 after which platforms kill."""
+
+HANDSHAKE_TIME = 0.05
+"""Seconds in which the handshakes end that have begun."""
+SO_ATTACH_FILTER = 26
+# A classic BPF program on the TCP header: load the flags, drop a SYN, keep everything else.
+DROP_SYN = struct.pack(
+    "=" + 4 * "HBBI", *(0x30, 0, 0, 13), *(0x45, 0, 1, 0x02), *(0x06, 0, 0, 0), *(0x06, 0, 0, 2**18)
+)
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +85,9 @@ class Supervisor:
         return worker
 
     def _end_all(self, workers: Sequence["subprocess.Popen[bytes]"]) -> None:
+        for listener in self._sockets:
+            stop_handshakes(listener)
+        time.sleep(HANDSHAKE_TIME)
         # First, so that the port is closed when the last worker closes its own sockets. A worker
         # has emptied the queue by then; while one is left, it accepts what arrives.
         for listener in self._sockets:
@@ -90,6 +103,19 @@ class Supervisor:
                 logger.error("Worker %d does not end and is killed", worker.pid)  # noqa: TRY400
                 worker.kill()
                 worker.wait()
+
+
+def stop_handshakes(listener: socket.socket) -> None:
+    """Let Linux drop each attempt to connect; connections that are already in the queue stay.
+
+    Otherwise the kernel may take one more between the last `accept` and the close, and reset it. A
+    client sends a dropped SYN again after a second, and is refused then.
+    """
+    if sys.platform == "linux":
+        program = ctypes.create_string_buffer(DROP_SYN)
+        described = struct.pack("HP", len(DROP_SYN) // 8, ctypes.addressof(program))
+        with suppress(OSError):  # a kernel that does not allow it
+            listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
 
 
 def supervise(number: int, sockets: Sequence[socket.socket], log_level: str) -> NoReturn:

@@ -11,6 +11,7 @@ from uvicorn.config import STARTUP_FAILURE
 from server import bind
 from support.network import free_port
 from support.service import PATIENCE, PROJECT, environment, running
+from workers import stop_handshakes
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
@@ -73,3 +74,27 @@ def test_a_port_that_another_process_takes_while_it_starts_is_one_line() -> None
             finally:
                 process.kill()
             assert "[The port cannot be used: Address already in use]" in log.read()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_listener_that_is_about_to_close_takes_no_new_connection(host: str) -> None:
+    """What it has taken before is still there, and its data too."""
+    with (
+        socket.create_server(
+            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ) as listener,
+        socket.create_connection(listener.getsockname()[:2]) as early,
+    ):
+        stop_handshakes(listener)
+        if sys.platform == "linux":
+            with pytest.raises(TimeoutError):
+                socket.create_connection(listener.getsockname()[:2], timeout=0.3)
+        early.sendall(b"x")
+        taken, _ = listener.accept()
+        with taken:
+            assert taken.recv(1) == b"x"
+            taken.sendall(b"y")
+            assert early.recv(1) == b"y"
+            listener.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                listener.accept()
