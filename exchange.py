@@ -25,7 +25,8 @@ TRANSFER_ENCODINGS: dict[str, list[list[bytes]]] = {"1.0": [[]], "1.1": [[], [b"
 LEAST_TAKEN = 32 * 1024
 """Bytes that count as something: with one byte now and then a connection would live for days."""
 UNSENT_OPTION = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-MEBIBYTE = 1024 * 1024
+RETURN_DELAY = 5.0
+"""Seconds from the first client that is cut off to the return of what all of them have held."""
 RESET = struct.pack("ii", 1, 0)
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def complete_scope(scope: Any, parser: httptools.HttpRequestParser, url: bytes) 
 class WriteWatch:
     """Cuts off a client that takes nothing of its answers, or next to nothing, for a while."""
 
-    _last_return: ClassVar[float] = 0.0
+    _next_return: ClassVar[float] = 0.0
     _left = 0
     _since = 0.0
 
@@ -145,10 +146,10 @@ class WriteWatch:
             connection = self._transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self._transport.abort()
-            if unsent > MEBIBYTE and loop.time() > WriteWatch._last_return + 1:
-                WriteWatch._last_return = loop.time()
+            if loop.time() > WriteWatch._next_return:
+                WriteWatch._next_return = loop.time() + RETURN_DELAY
                 # In a thread: it takes a tenth of a second.
-                loop.call_later(2, loop.run_in_executor, None, _return_memory)
+                loop.call_later(RETURN_DELAY, loop.run_in_executor, None, _return_memory)
 
 
 def _return_memory() -> None:

@@ -118,7 +118,7 @@ class Watch:
     def until(self, done: Callable[[], bool]) -> None:
         """Ask as other clients do until the flood is over."""
         user = self.service.user()
-        while not done():
+        while not self.waits or not done():
             started = time.monotonic()
             assert self.service.client.get("/health").status_code == 200
             between = time.monotonic()
