@@ -4,6 +4,29 @@
  */
 
 export interface paths {
+    "/livez": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Check Liveness
+         * @description Tell whether the service runs, whatever its database does.
+         *
+         *     For platforms that ask every few seconds: asking `/health` so often would keep a serverless
+         *     database awake. Needs no token.
+         */
+        get: operations["check_liveness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -35,19 +58,34 @@ export interface paths {
         };
         /**
          * List Tasks
-         * @description List your tasks, all of them unless you filter by status.
+         * @description List your tasks: all of them, or with `limit` page by page.
+         *
+         *     A task that exists all the while appears exactly once in the pages, whatever is created or
+         *     deleted meanwhile. One that is changed meanwhile may move in the order of `updated` or `title`.
          */
         get: operations["list_tasks"];
         put?: never;
         /**
          * Create Task
          * @description Create a task. It starts as not completed.
+         *
+         *     With an `Idempotency-Key`, you may send it again until you get a response.
          */
         post: operations["create_task"];
-        delete?: never;
+        /**
+         * Delete Tasks
+         * @description Delete all your tasks of a status for good; `all` is one too.
+         */
+        delete: operations["delete_tasks"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Update Tasks
+         * @description Complete or reopen all your tasks, or those of a status.
+         *
+         *     A task that is so already does not change, and is not counted.
+         */
+        patch: operations["update_tasks"];
         trace?: never;
     };
     "/api/{user_id}/tasks/{task_id}": {
@@ -109,10 +147,16 @@ export interface components {
          * @description Every error's body: a sentence for people and a constant for programs.
          */
         ErrorResponse: {
-            /** Detail */
+            /**
+             * Detail
+             * @description A sentence for people.
+             */
             detail: string;
-            /** Code */
-            code: string;
+            /**
+             * Code
+             * @enum {string}
+             */
+            code: "FORBIDDEN" | "IDEMPOTENCY_KEY_REUSED" | "METHOD_NOT_ALLOWED" | "NOT_FOUND" | "PAYLOAD_TOO_LARGE" | "PRECONDITION_FAILED" | "REQUEST_HEADER_FIELDS_TOO_LARGE" | "REQUEST_TIMEOUT" | "SERVER_ERROR" | "UNAUTHORIZED" | "VALIDATION_ERROR";
         };
         /**
          * HealthResponse
@@ -134,6 +178,17 @@ export interface components {
              * Format: date-time
              */
             timestamp: string;
+        };
+        /**
+         * LivenessResponse
+         * @description That the service runs.
+         */
+        LivenessResponse: {
+            /**
+             * Status
+             * @constant
+             */
+            status: "alive";
         };
         /**
          * TaskCreate
@@ -160,6 +215,32 @@ export interface components {
             tasks: components["schemas"]["TaskResponse"][];
             /** Count */
             count: number;
+        };
+        /**
+         * TaskOrder
+         * @description The direction of a list's order.
+         * @enum {string}
+         */
+        TaskOrder: "asc" | "desc";
+        /**
+         * TaskPageResponse
+         * @description A page of the tasks asked for.
+         */
+        TaskPageResponse: {
+            /** Tasks */
+            tasks: components["schemas"]["TaskResponse"][];
+            /** Count */
+            count: number;
+            /**
+             * Total
+             * @description How many tasks all pages have together.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description The next page's `cursor`; `null` on the last one.
+             */
+            next_cursor: string | null;
         };
         /**
          * TaskResponse
@@ -192,7 +273,7 @@ export interface components {
          * @description The order of a list.
          * @enum {string}
          */
-        TaskSort: "created" | "title";
+        TaskSort: "created" | "title" | "updated";
         /**
          * TaskStatus
          * @description Which tasks a list contains.
@@ -217,15 +298,116 @@ export interface components {
             /** Completed */
             completed?: boolean;
         };
+        /**
+         * TasksDeletedResponse
+         * @description How many tasks were deleted.
+         */
+        TasksDeletedResponse: {
+            /** Deleted */
+            deleted: number;
+        };
+        /**
+         * TasksUpdate
+         * @description What all matching tasks become. Any other field is ignored.
+         */
+        TasksUpdate: {
+            /** Completed */
+            completed: boolean;
+        };
+        /**
+         * TasksUpdatedResponse
+         * @description How many tasks were changed.
+         */
+        TasksUpdatedResponse: {
+            /** Updated */
+            updated: number;
+        };
     };
     responses: never;
     parameters: never;
     requestBodies: never;
-    headers: never;
+    headers: {
+        /**
+         * @description A browser keeps the response, and asks with `If-None-Match` each time.
+         * @example private, no-cache
+         */
+        "Cache-Control": string;
+        /**
+         * @description The body's version; a task's is its `updated_at` in quotes.
+         * @example "2026-01-09T10:00:00Z"
+         */
+        ETag: string;
+        /**
+         * @description `true` if the task was created by an earlier request with the same key.
+         * @example true
+         */
+        "Idempotency-Replayed": "true";
+        /**
+         * @description The next page, with `rel="next"`; absent on the last one.
+         * @example </api/user_123/tasks?limit=2&cursor=l8C4JEfomM7-CkC8WzEsIjIwMjYtMDEtMDlUMDk6MzA6MDAiLDJd>; rel="next"
+         */
+        Link: string;
+        /**
+         * @description `Bearer`, with `error="invalid_token"` if a token was sent.
+         * @example Bearer error="invalid_token"
+         */
+        "WWW-Authenticate": string;
+        /**
+         * @description The request's id in the service's log.
+         * @example f81d4fae7dec41d0a765afb8c1e3b0a2
+         */
+        "X-Request-ID": string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    check_liveness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The service runs */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "status": "alive"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LivenessResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+        };
+    };
     check_health: {
         parameters: {
             query?: never;
@@ -238,6 +420,7 @@ export interface operations {
             /** @description The database answers */
             200: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -251,9 +434,30 @@ export interface operations {
                     "application/json": components["schemas"]["HealthResponse"];
                 };
             };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description The database does not answer */
             503: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -274,12 +478,26 @@ export interface operations {
             query?: {
                 /** @description Which tasks. */
                 status?: components["schemas"]["TaskStatus"];
-                /** @description `created`: newest first. `title`: alphabetical, whatever the case. */
+                /** @description `created`: by creation, newest first. `title`: alphabetical, whatever the case. `updated`: by the last change, newest first. */
                 sort?: components["schemas"]["TaskSort"];
+                /** @description By default `desc` for `created` and `updated`, `asc` for `title`. */
+                order?: components["schemas"]["TaskOrder"];
+                /** @description Only tasks whose title or description contains this text, whatever the case. */
+                q?: string;
+                /** @description Ask for a page of so many tasks. Without it you get the whole list. */
+                limit?: number;
+                /** @description The `next_cursor` of the page before: ask for the next one with the same `status`, `sort`, `order` and `q`. It needs a `limit`, which may be another one. */
+                cursor?: string;
             };
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the response that you have, or several. */
+                "If-None-Match"?: string;
+            };
             path: {
-                /** @description Your user id, which is your token's `sub`. */
+                /**
+                 * @description Your user id, which is your token's `sub`.
+                 * @example user_123
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -289,39 +507,30 @@ export interface operations {
             /** @description The tasks, and their number */
             200: {
                 headers: {
+                    Link: components["headers"]["Link"];
+                    ETag: components["headers"]["ETag"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "tasks": [
-                     *         {
-                     *           "id": 1,
-                     *           "user_id": "user_123",
-                     *           "title": "Complete project documentation",
-                     *           "description": "Write API specs and implementation guide",
-                     *           "completed": false,
-                     *           "created_at": "2026-01-09T10:00:00Z",
-                     *           "updated_at": "2026-01-09T10:00:00Z"
-                     *         },
-                     *         {
-                     *           "id": 2,
-                     *           "user_id": "user_123",
-                     *           "title": "Review pull requests",
-                     *           "completed": false,
-                     *           "created_at": "2026-01-09T09:30:00Z",
-                     *           "updated_at": "2026-01-09T09:30:00Z"
-                     *         }
-                     *       ],
-                     *       "count": 2
-                     *     }
-                     */
-                    "application/json": components["schemas"]["TaskListResponse"];
+                    "application/json": components["schemas"]["TaskPageResponse"] | components["schemas"]["TaskListResponse"];
                 };
+            };
+            /** @description It is what you have: `If-None-Match` names it. */
+            304: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Something that was sent is not valid; the sentence says what. */
             400: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -331,7 +540,8 @@ export interface operations {
             /** @description There is no valid token; get a new one. */
             401: {
                 headers: {
-                    "WWW-Authenticate"?: string;
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -341,6 +551,37 @@ export interface operations {
             /** @description The path names another user than the token. */
             403: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request body is over 64 KiB. */
+            413: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -350,6 +591,7 @@ export interface operations {
             /** @description The database cannot be reached, or the service has a fault. */
             500: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -361,9 +603,15 @@ export interface operations {
     create_task: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Your own name for this creation, such as a UUID. Sent again with the same key within 24 hours, the request creates nothing and gets the first response. */
+                "Idempotency-Key"?: string;
+            };
             path: {
-                /** @description Your user id, which is your token's `sub`. */
+                /**
+                 * @description Your user id, which is your token's `sub`.
+                 * @example user_123
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -377,6 +625,9 @@ export interface operations {
             /** @description The task */
             201: {
                 headers: {
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -397,6 +648,7 @@ export interface operations {
             /** @description Something that was sent is not valid; the sentence says what. */
             400: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -406,7 +658,8 @@ export interface operations {
             /** @description There is no valid token; get a new one. */
             401: {
                 headers: {
-                    "WWW-Authenticate"?: string;
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -416,6 +669,17 @@ export interface operations {
             /** @description The path names another user than the token. */
             403: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -425,6 +689,27 @@ export interface operations {
             /** @description The request body is over 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The `Idempotency-Key` belongs to another task; every new task needs a new key. */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -434,6 +719,223 @@ export interface operations {
             /** @description The database cannot be reached, or the service has a fault. */
             500: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+        };
+    };
+    delete_tasks: {
+        parameters: {
+            query: {
+                /** @description Which tasks. */
+                status: components["schemas"]["TaskStatus"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Your user id, which is your token's `sub`.
+                 * @example user_123
+                 */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many tasks were deleted */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "deleted": 2
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TasksDeletedResponse"];
+                };
+            };
+            /** @description Something that was sent is not valid; the sentence says what. */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description There is no valid token; get a new one. */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The path names another user than the token. */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request body is over 64 KiB. */
+            413: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The database cannot be reached, or the service has a fault. */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+        };
+    };
+    update_tasks: {
+        parameters: {
+            query?: {
+                /** @description Which tasks. */
+                status?: components["schemas"]["TaskStatus"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Your user id, which is your token's `sub`.
+                 * @example user_123
+                 */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TasksUpdate"];
+            };
+        };
+        responses: {
+            /** @description How many tasks were changed */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "updated": 2
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TasksUpdatedResponse"];
+                };
+            };
+            /** @description Something that was sent is not valid; the sentence says what. */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description There is no valid token; get a new one. */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The path names another user than the token. */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request body is over 64 KiB. */
+            413: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The database cannot be reached, or the service has a fault. */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -445,11 +947,20 @@ export interface operations {
     get_task: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the response that you have, or several. */
+                "If-None-Match"?: string;
+            };
             path: {
-                /** @description Your user id, which is your token's `sub`. */
+                /**
+                 * @description Your user id, which is your token's `sub`.
+                 * @example user_123
+                 */
                 user_id: string;
-                /** @description The task's id. */
+                /**
+                 * @description The task's id.
+                 * @example 1
+                 */
                 task_id: number;
             };
             cookie?: never;
@@ -459,6 +970,9 @@ export interface operations {
             /** @description The task */
             200: {
                 headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -476,9 +990,20 @@ export interface operations {
                     "application/json": components["schemas"]["TaskResponse"];
                 };
             };
+            /** @description It is what you have: `If-None-Match` names it. */
+            304: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Something that was sent is not valid; the sentence says what. */
             400: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -488,7 +1013,8 @@ export interface operations {
             /** @description There is no valid token; get a new one. */
             401: {
                 headers: {
-                    "WWW-Authenticate"?: string;
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -498,6 +1024,7 @@ export interface operations {
             /** @description The task belongs to another user. The path names another user than the token. */
             403: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -507,6 +1034,37 @@ export interface operations {
             /** @description There is no such task. */
             404: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request body is over 64 KiB. */
+            413: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -516,6 +1074,7 @@ export interface operations {
             /** @description The database cannot be reached, or the service has a fault. */
             500: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -527,11 +1086,20 @@ export interface operations {
     update_task: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` of the task, or several: the change is made only if the task is still that version. A task's `ETag` is its `updated_at` in quotes. */
+                "If-Match"?: string;
+            };
             path: {
-                /** @description Your user id, which is your token's `sub`. */
+                /**
+                 * @description Your user id, which is your token's `sub`.
+                 * @example user_123
+                 */
                 user_id: string;
-                /** @description The task's id. */
+                /**
+                 * @description The task's id.
+                 * @example 1
+                 */
                 task_id: number;
             };
             cookie?: never;
@@ -545,6 +1113,8 @@ export interface operations {
             /** @description The task as it is now */
             200: {
                 headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -565,6 +1135,7 @@ export interface operations {
             /** @description Something that was sent is not valid; the sentence says what. */
             400: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -574,7 +1145,8 @@ export interface operations {
             /** @description There is no valid token; get a new one. */
             401: {
                 headers: {
-                    "WWW-Authenticate"?: string;
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -584,6 +1156,7 @@ export interface operations {
             /** @description The task belongs to another user. The path names another user than the token. */
             403: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -593,6 +1166,28 @@ export interface operations {
             /** @description There is no such task. */
             404: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The task has changed since the version that `If-Match` names; `ETag` names the current one. */
+            412: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -602,6 +1197,17 @@ export interface operations {
             /** @description The request body is over 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -611,6 +1217,7 @@ export interface operations {
             /** @description The database cannot be reached, or the service has a fault. */
             500: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -622,11 +1229,20 @@ export interface operations {
     delete_task: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` of the task, or several: the change is made only if the task is still that version. A task's `ETag` is its `updated_at` in quotes. */
+                "If-Match"?: string;
+            };
             path: {
-                /** @description Your user id, which is your token's `sub`. */
+                /**
+                 * @description Your user id, which is your token's `sub`.
+                 * @example user_123
+                 */
                 user_id: string;
-                /** @description The task's id. */
+                /**
+                 * @description The task's id.
+                 * @example 1
+                 */
                 task_id: number;
             };
             cookie?: never;
@@ -636,6 +1252,7 @@ export interface operations {
             /** @description The task is deleted */
             204: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -643,6 +1260,7 @@ export interface operations {
             /** @description Something that was sent is not valid; the sentence says what. */
             400: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -652,7 +1270,8 @@ export interface operations {
             /** @description There is no valid token; get a new one. */
             401: {
                 headers: {
-                    "WWW-Authenticate"?: string;
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -662,6 +1281,7 @@ export interface operations {
             /** @description The task belongs to another user. The path names another user than the token. */
             403: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -671,6 +1291,48 @@ export interface operations {
             /** @description There is no such task. */
             404: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The task has changed since the version that `If-Match` names; `ETag` names the current one. */
+            412: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request body is over 64 KiB. */
+            413: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -680,6 +1342,7 @@ export interface operations {
             /** @description The database cannot be reached, or the service has a fault. */
             500: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -691,11 +1354,20 @@ export interface operations {
     toggle_task: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` of the task, or several: the change is made only if the task is still that version. A task's `ETag` is its `updated_at` in quotes. */
+                "If-Match"?: string;
+            };
             path: {
-                /** @description Your user id, which is your token's `sub`. */
+                /**
+                 * @description Your user id, which is your token's `sub`.
+                 * @example user_123
+                 */
                 user_id: string;
-                /** @description The task's id. */
+                /**
+                 * @description The task's id.
+                 * @example 1
+                 */
                 task_id: number;
             };
             cookie?: never;
@@ -705,6 +1377,8 @@ export interface operations {
             /** @description The task as it is now */
             200: {
                 headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -725,6 +1399,7 @@ export interface operations {
             /** @description Something that was sent is not valid; the sentence says what. */
             400: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -734,7 +1409,8 @@ export interface operations {
             /** @description There is no valid token; get a new one. */
             401: {
                 headers: {
-                    "WWW-Authenticate"?: string;
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -744,6 +1420,7 @@ export interface operations {
             /** @description The task belongs to another user. The path names another user than the token. */
             403: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -753,6 +1430,48 @@ export interface operations {
             /** @description There is no such task. */
             404: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request did not arrive in time. */
+            408: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The task has changed since the version that `If-Match` names; `ETag` names the current one. */
+            412: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request body is over 64 KiB. */
+            413: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The request's headers are over 64 KiB. */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -762,6 +1481,7 @@ export interface operations {
             /** @description The database cannot be reached, or the service has a fault. */
             500: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
