@@ -1,6 +1,7 @@
 """The typed client of the example, on a network that loses answers: pytest -m browser."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.chromium import FRONTEND, check_prerequisites
+from support.pages import blocks, read, section
 from support.relay import LOST, Refusal, Relay, relay_to
 from support.service import Service, User
 
@@ -210,3 +212,15 @@ def test_many_tasks_change_at_once(run: Run, user: User) -> None:
     )
     assert counts == [2, 0, 2, 1]
     assert [task["title"] for task in user.list()] == ["x"]
+
+
+def test_the_documented_calls_of_the_client_compile(tmp_path: Path) -> None:
+    check_prerequisites()
+    shutil.copytree(FRONTEND / "lib", tmp_path / "lib")
+    (tmp_path / "node_modules").symlink_to(FRONTEND / "node_modules")
+    [_, calls] = blocks(section(read("docs/authentication.md"), "## Use the token"), "ts")
+    example = tmp_path / "lib" / "example.ts"
+    example.write_text(f"declare const user: {{ id: string }};\n{calls}", encoding="utf-8")
+    options = "--noEmit --strict --skipLibCheck --target es2022 --module esnext"
+    compiler = ["node_modules/.bin/tsc", *options.split(), "--moduleResolution", "bundler"]
+    subprocess.run([*compiler, "lib/example.ts"], cwd=tmp_path, check=True, timeout=120)
