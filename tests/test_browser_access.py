@@ -12,8 +12,8 @@ import pytest
 
 from support.browsing import (
     API,
-    DESKTOP,
     PASSWORD,
+    SIZES,
     add,
     added,
     alert,
@@ -61,7 +61,7 @@ def test_signing_in_is_accessible(page: Page, site: Site) -> None:
 
 def test_the_list_is_accessible_in_every_state(page: Page, site: Site) -> None:
     url, _ = site
-    page.set_viewport_size(DESKTOP)
+    page.set_viewport_size(SIZES["desktop"])
     sign_up(page, url)
     expect(page.get_by_text("You have no tasks yet.")).to_be_visible()
     look(page, "empty")
@@ -72,7 +72,8 @@ def test_the_list_is_accessible_in_every_state(page: Page, site: Site) -> None:
     checkbox(page, "Call the dentist").click()
     expect(page.get_by_text("2 left, 1 completed")).to_be_visible()
     page.mouse.click(2, 2)
-    look(page, "list", picture="frontend")
+    names = {"desktop_light": "frontend", "desktop_dark": "frontend-dark"}
+    look(page, "list", phone_light="frontend-phone", **names)
     page.get_by_label("Search").fill("nowhere")
     expect(page.get_by_text("No task contains “nowhere”.")).to_be_visible()
     look(page, "nothing-found")
@@ -92,7 +93,7 @@ def test_the_list_is_accessible_in_every_state(page: Page, site: Site) -> None:
 
 def test_failures_are_accessible(page: Page, site: Site) -> None:
     url, service = site
-    page.set_viewport_size(DESKTOP)
+    page.set_viewport_size(SIZES["desktop"])
     sign_up(page, url)
     added(page, "Call the dentist", "Bake a cake")
     page.get_by_role("button", name="Edit Bake a cake").click()
@@ -101,13 +102,13 @@ def test_failures_are_accessible(page: Page, site: Site) -> None:
     in_api(page, service, script + "{ title: 'Bake bread', description: 'It is easier' })")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("region", name="Edit conflict")).to_be_focused()
-    look(page, "conflict", picture="conflict")
+    look(page, "conflict", desktop_light="frontend-conflict")
     page.get_by_role("button", name="Keep theirs").click()
     page.context.set_offline(offline=True)
     checkbox(page, "Bake bread").click()
     expect(alert(page, "“Bake bread”: The server cannot be reached.")).to_be_visible()
     expect(alert(page, "The list may be out of date.")).to_be_visible()
-    look(page, "offline", picture="offline")
+    look(page, "offline", desktop_dark="frontend-offline")
     page.context.set_offline(offline=False)
     page.route(API, lambda route: route.abort())
     page.reload()
@@ -177,6 +178,7 @@ def test_the_keyboard_is_enough(page: Page, site: Site) -> None:
     tab_to("button", "Edit Bananas")
     keyboard.press("Enter")
     expect(page.get_by_role("textbox", name="Title")).to_be_focused()
+    keyboard.press("Control+A")
     keyboard.type("Two bananas")
     keyboard.press("Enter")
     expect(page.get_by_role("button", name="Edit Two bananas")).to_be_focused()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import uuid
 from pathlib import Path
@@ -28,8 +29,7 @@ PASSWORD = "a-long-password"
 AXE = FRONTEND / "node_modules" / "axe-core" / "axe.min.js"
 LATENCY = 2500
 API = "**/api/*/tasks**"
-DESKTOP = {"width": 1000, "height": 860}
-PHONE = {"width": 360, "height": 740}
+SIZES = {"desktop": {"width": 1000, "height": 860}, "phone": {"width": 360, "height": 740}}
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +144,7 @@ def slow_down(page: Page) -> None:
 def held(page: Page) -> Iterator[None]:
     """Hold the requests to the API back for a while."""
     waiting: list[Route] = []
-    page.route(API, waiting.append)
+    page.route(API, lambda route: waiting.append(route))  # noqa: PLW0108  # no builtin
     yield
     page.unroute(API)
     for route in waiting:
@@ -186,20 +186,17 @@ def assert_accessible(page: Page, state: str) -> None:
     assert found == [], (state, found)
 
 
-def look(page: Page, state: str, picture: str = "") -> None:
-    """Check one state: light and wide, dark and narrow; and keep what the documentation shows."""
-    for scheme, size in (("light", DESKTOP), ("dark", PHONE), ("dark", DESKTOP), ("light", PHONE)):
+def look(page: Page, state: str, **pictures: str) -> None:
+    """Check one state in both schemes and sizes, and take the documentation's pictures of it."""
+    for scheme, size in itertools.product(("light", "dark"), SIZES):
         page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size(size)
-        assert_accessible(page, f"{state}, {scheme}, {size['width']} px")
-        name = f"{state}-{scheme}-{size['width']}"
-        if folder := os.environ.get("SCREENSHOTS"):
-            page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+        page.set_viewport_size(SIZES[size])
+        assert_accessible(page, f"{state}, {scheme}, {size}")
         width = page.evaluate("() => document.documentElement.scrollWidth")
-        assert width <= size["width"], name
-        if picture:
-            suffix = {("light", 1000): "", ("dark", 1000): "-dark", ("light", 360): "-phone"}
-            if (scheme, size["width"]) in suffix:
-                file = f"{picture}{suffix[scheme, size['width']]}.png"
-                page.screenshot(path=PROJECT / "docs" / file, animations="disabled")
-    page.set_viewport_size(DESKTOP)
+        assert width <= SIZES[size]["width"], (state, size)
+        if folder := os.environ.get("SCREENSHOTS"):
+            path = Path(folder, f"{state}-{size}-{scheme}.png")
+            page.screenshot(path=path, full_page=True)
+        if name := pictures.get(f"{size}_{scheme}"):
+            page.screenshot(path=PROJECT / "docs" / f"{name}.png", animations="disabled")
+    page.set_viewport_size(SIZES["desktop"])

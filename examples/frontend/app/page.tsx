@@ -65,7 +65,6 @@ export default function Tasks() {
 
   async function add(task: NewTask, key: string) {
     const created = await store.change(() => api.create(task, key));
-    setFailure(undefined);
     const isHidden = view.status === "completed" || !contains(created, view.q);
     // A long list may have it far below.
     const isFar = Boolean(page?.next_cursor) && view.order !== "";

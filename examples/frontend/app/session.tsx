@@ -77,7 +77,7 @@ export function Session({ apiUrl, children }: { apiUrl: string; children: ReactN
   }
   return (
     <>
-      {locked && <SignIn key={userId} again={user?.email} />}
+      {locked && <SignIn again={user?.email} />}
       {api && (
         // Another user gets a page of their own.
         <div

@@ -75,10 +75,7 @@ export function TaskEditor({ task, onUpdate, onAdd, onClose }: Props) {
           <h2>Their version</h2>
           <p className="version">{theirs.title}</p>
           {theirs.description && <p className="version">{theirs.description}</p>}
-          <p className="hint">
-            {theirs.completed ? "Completed" : "Pending"}, changed{" "}
-            {new Date(theirs.updated_at).toLocaleTimeString()}
-          </p>
+          <p className="hint">{theirs.completed ? "Completed" : "Pending"}</p>
           <h2>Your version</h2>
         </section>
       )}

@@ -60,7 +60,10 @@ export function TaskItem({ task, isSaving, onToggle, onDelete, onUpdate, onAdd, 
         aria-label={`${task.title}: done`}
       />
       <div className="text">
-        <Link href={`/tasks/${task.id}${params.size ? `?${params}` : ""}`}>{task.title}</Link>
+        {/* Not a request for each task in the list. */}
+        <Link href={`/tasks/${task.id}${params.size ? `?${params}` : ""}`} prefetch={false}>
+          {task.title}
+        </Link>
         {task.description && <p>{task.description}</p>}
         {isSaving && <p className="saving">Saving…</p>}
       </div>
