@@ -146,9 +146,9 @@ def held(page: Page) -> Iterator[None]:
     waiting: list[Route] = []
     page.route(API, lambda route: waiting.append(route))  # noqa: PLW0108  # no builtin
     yield
-    page.unroute(API)
     for route in waiting:
         route.continue_()
+    page.unroute(API)
 
 
 def in_api(page: Page, service: Service, script: str) -> Any:  # noqa: ANN401  # JSON
