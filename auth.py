@@ -34,7 +34,7 @@ COMPACT_JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 bearer_scheme = HTTPBearer(
     bearerFormat="JWT",
     auto_error=False,
-    description="A token from Better Auth.",
+    description="A token from Better Auth: paste the token alone, without the word `Bearer`.",
 )
 
 
@@ -45,6 +45,7 @@ async def get_current_user(
         Path(
             description="Your user id, which is your token's `sub`.",
             examples=["user_123"],
+            json_schema_extra={"minLength": 1, "maxLength": USER_ID_MAX_LENGTH},
         ),
     ],
     _scheme: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)] = None,

@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -38,6 +39,7 @@ ORIGIN_PATTERN = re.compile(
     r"https?://(?P<label>[a-z0-9-]*\*[a-z0-9-]*)"
     r"\.(?P<domain>(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*)(:[0-9]+)?"
 )
+RATE_LIMIT = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 logger = logging.getLogger(__name__)
@@ -127,6 +129,47 @@ def _refuse_a_pattern_for_everybody(label: str, domain: str) -> None:
         )
 
 
+def _rate_limit(value: str) -> str:
+    limit = "".join(value.lower().split())
+    if not RATE_LIMIT.fullmatch(limit):
+        raise ValueError(
+            "must be a number of requests per second, minute, hour or day, such as 600/minute"
+        )
+    return limit
+
+
+def _redis_url(value: SecretStr) -> SecretStr | None:
+    url = value.get_secret_value().strip()
+    if url.lower() == "memory":
+        return None
+    if not find_spec("redis"):
+        raise ValueError("needs the package redis: uv sync --extra redis")
+    from redis.connection import parse_url  # noqa: PLC0415  # only where it is asked for
+
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+        valid = urlsplit(url).scheme in {"redis", "rediss"} and urlsplit(url).hostname
+    except (ValueError, TypeError):
+        valid = None
+    if not valid:
+        raise ValueError("must be memory, or a URL: redis://user:password@host:6379/0")
+    return SecretStr(url)
+
+
+def _dsn(value: SecretStr) -> SecretStr:
+    if not find_spec("sentry_sdk"):
+        raise ValueError("needs the package sentry-sdk: uv sync --extra sentry")
+    from sentry_sdk.utils import BadDsn, Dsn  # noqa: PLC0415  # only where it is asked for
+
+    try:
+        Dsn(value.get_secret_value().strip())
+    except (BadDsn, ValueError):
+        raise ValueError(
+            "must be a DSN as Sentry shows it: https://key@o1.ingest.sentry.io/1"
+        ) from None
+    return value
+
+
 def _lower(value: str) -> str:
     return value.strip().lower()
 
@@ -190,6 +233,18 @@ class Settings(BaseSettings):
 
     db_timeout: int = Field(default=10, ge=1, le=300)
     """Seconds after which a request that waits for the database is answered with 500."""
+
+    rate_limit: Annotated[str, AfterValidator(_rate_limit)] | None = None
+    """Requests that each user may send, such as `600/minute`."""
+
+    rate_limit_storage: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
+    """Where they are counted: `memory`, in each worker by itself, or a Redis, for all together."""
+
+    sentry_dsn: Annotated[SecretStr, AfterValidator(_dsn)] | None = None
+    """Where Sentry takes events: one for each 500 and each failed migration."""
+
+    docs: Annotated[Literal["on", "off"], BeforeValidator(_lower)] = "on"
+    """Whether `/docs` and `/openapi.json` are served."""
 
     @model_validator(mode="before")
     @classmethod

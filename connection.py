@@ -21,6 +21,8 @@ from psycopg2.extensions import (
 from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
+from timing import listeners
+
 CONNECT_TIMEOUT = 5.0
 """Seconds to connect, for all hosts of the URL together."""
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -76,13 +78,20 @@ class _LimitedCursor(cursor):
         before = pooled.may_have_written
         # PostgreSQL refuses a SELECT that contains a change, and no function here makes one.
         pooled.may_have_written = before or not query.startswith("SELECT ")
+        statement = query
+        began = time.time_ns() if listeners else 0
+        failed = True
         if seconds < math.inf:
             query = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; {query}"
         try:
             super().execute(query, vars)
+            failed = False
         except NOT_EXECUTED:
             pooled.may_have_written = before
             raise
+        finally:
+            for listener in listeners:
+                listener.executed(statement, began, failed)
 
 
 class Servers:

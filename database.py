@@ -16,6 +16,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session
 
 from config import Settings
+from errors import report
 from pool import PATIENCE, SessionPool, execute
 
 ALEMBIC_INI = Path(__file__).parent / "alembic.ini"
@@ -53,7 +54,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         url = settings.database_url.get_secret_value()
-        self._api = SessionPool(
+        self.pool = SessionPool(
             url, settings.db_pool_size, settings.db_max_overflow, settings.db_timeout, PATIENCE
         )
         self._health = SessionPool(url, pool_size=1, time_limit=HEALTH_TIMEOUT)
@@ -70,7 +71,7 @@ class Database:
             DatabaseTimeout: It took longer than DB_TIMEOUT.
 
         """
-        return await self._api.run(work, twin)
+        return await self.pool.run(work, twin)
 
     async def is_reachable(self) -> bool:
         """Tell within two seconds whether the database answers.
@@ -83,12 +84,12 @@ class Database:
 
     async def _answers(self) -> bool:
         try:
-            problem = await self._health.run(_problem)
+            trouble = await self._health.run(problem)
         except Exception as exc:  # noqa: BLE001  # whatever the database says, the answer is 503
-            problem = _reason(exc)
-        if problem:
-            logger.warning("Database unusable: %s", problem)
-        return problem is None
+            trouble = reason_of(exc)
+        if trouble:
+            logger.warning("Database unusable: %s", trouble)
+        return trouble is None
 
     async def migrate(self, attempted: asyncio.Event) -> None:
         """Bring the schema up to date, trying again until it is; set the event after one try."""
@@ -97,14 +98,15 @@ class Database:
             try:
                 await self._migrations.run(_upgrade)
             except (OperationalError, InterfaceError, _Unsuitable) as exc:
-                self._report("Schema not applied yet: %s", _reason(exc))
+                self._report("Schema not applied yet: %s", reason_of(exc))
             except CommandError as exc:
                 # Alembic does not know the database's revision: a newer version has migrated it.
                 logger.warning("The schema is of a newer version of the service: %s", exc)
                 attempted.set()
                 return
-            except Exception:
+            except Exception as exc:
                 logger.exception("Schema not applied, the migration failed")
+                report(exc, "migration")
                 delay = FAILED_MIGRATION_RETRY
             else:
                 logger.info("Schema is up to date")
@@ -122,11 +124,11 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        for pool in (self._api, self._health, self._migrations):
+        for pool in (self.pool, self._health, self._migrations):
             pool.close()
 
 
-def _problem(session: Session) -> str | None:
+def problem(session: Session) -> str | None:
     """Ask the server, and say why it cannot serve tasks if it cannot."""
     [(encoding, read_only)] = execute(
         session,
@@ -140,18 +142,23 @@ def _problem(session: Session) -> str | None:
     return None
 
 
+def alembic_config() -> alembic.config.Config:
+    """Return where the migrations are."""
+    return alembic.config.Config(ALEMBIC_INI)
+
+
 def _upgrade(session: Session) -> None:
     connection = session.connection()
     encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
     if encoding != "UTF8":
         raise _Unsuitable(NOT_UTF8.format(encoding))
-    config = alembic.config.Config(ALEMBIC_INI)
+    config = alembic_config()
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
     session.commit()
 
 
-def _reason(exc: Exception) -> str:
+def reason_of(exc: Exception) -> str:
     """Say in one line what is wrong, and what to do where more than waiting helps."""
     said = " ".join(str(getattr(exc, "orig", None) or exc or type(exc).__name__).split())
     for words, advice in ADVICE.items():

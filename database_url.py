@@ -12,6 +12,8 @@ SCHEME = re.compile(r"postgres(?:ql)?(?:\+psycopg2)?://")
 TARGET = re.compile(r"[^/?#@]*(?:/[^/?#@]*)?(?:\?[^?#@]*)?")
 PORTS = re.compile(r"(?:[0-9]{1,5})?(?:,(?:[0-9]{1,5})?)*")
 PLACEHOLDERS = {"host": "hostname", "dbname": "database_name"}
+EXAMPLE_HOST = "ep-cool-name-123456"
+"""Neon's, as the example file and the guides spell it."""
 
 
 def normalized(url: str) -> str:
@@ -36,7 +38,16 @@ def normalized(url: str) -> str:
     for name, placeholder in PLACEHOLDERS.items():
         if given.get(name) == placeholder:
             raise ValueError(f"still has {placeholder!r} from .env.example: put your own there")
+    if given.get("host", "").startswith(EXAMPLE_HOST):
+        raise ValueError(f"still has {EXAMPLE_HOST!r} from .env.example: put your own host there")
     return f"postgresql://{rest}"
+
+
+def hosts(url: str) -> str:
+    """Return where the database is: hosts and ports, without user, password and parameters."""
+    given = parse_dsn(url)
+    names = given.get("host") or given.get("hostaddr") or "localhost"
+    return f"{names} port {given['port']}" if given.get("port") else names
 
 
 def _parse(rest: str) -> dict[str, str] | None:

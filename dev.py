@@ -122,6 +122,7 @@ def service() -> "FastAPI":
     from main import app
 
     wait_until_it_answers(os.environ["DATABASE_URL"])
+    app.state.example_user = DEMO_USER
     return app
 
 
@@ -163,6 +164,7 @@ def serve(database_url: str) -> None:
 
     from config import ConfigurationError, load_settings
     from logs import configure_logging
+    from protocol import OPTIONS
 
     os.environ["DATABASE_URL"] = database_url
     try:
@@ -179,8 +181,8 @@ def serve(database_url: str) -> None:
         reload_dirs=[str(PROJECT)],
         host="127.0.0.1",
         port=settings.port,
-        log_config=None,
         timeout_graceful_shutdown=5,
+        **OPTIONS,
     )
 
 

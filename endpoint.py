@@ -20,6 +20,7 @@ from auth import get_current_user
 from database import Database, get_session
 from errors import NOT_AN_OBJECT, PayloadTooLarge, ValidationFailed
 from etags import matches_weakly, version_tag
+from openapi_examples import ETAG
 from rendering import Parts, response_of, sha256, to_json
 
 MAX_BODY_SIZE = 64 * 1024
@@ -35,6 +36,7 @@ async def revalidation(
         Header(
             alias="If-None-Match",
             description="The `ETag` of the response that you have, or several.",
+            examples=[ETAG],
         ),
     ] = None,
 ) -> None:
@@ -108,6 +110,8 @@ class OwnerRoute(APIRoute):
 
     async def _respond(self, request: Request) -> Response:
         user_id = await get_current_user(request, request.path_params["user_id"])
+        if limiter := request.app.state.rate_limiter:
+            await limiter.count(user_id)
         body = await _read_limited(request)
         arguments = _validated(self.dependant.path_params, request.path_params, "path")
         if self.dependant.query_params:

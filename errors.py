@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from traceback import walk_tb
 from types import MappingProxyType
@@ -33,6 +33,9 @@ MAX_FAULTS = 1000
 TRACEBACK_INTERVAL = 60.0
 """Seconds after which the same fault is logged with its traceback again."""
 
+reporters: list[Callable[[Exception, str], None]] = []
+"""Who is told of each fault, and where it happened."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,9 +63,9 @@ class ValidationFailed(ApiError):
     status = HTTPStatus.BAD_REQUEST
     code = "VALIDATION_ERROR"
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, reason: str = "") -> None:
         self.detail = detail
-        super().__init__()
+        super().__init__(reason)
 
 
 class Unauthorized(ApiError):
@@ -140,6 +143,23 @@ class IdempotencyKeyReused(ApiError):
     detail = "Idempotency-Key was used before with another title or description"
 
 
+class TooManyRequests(ApiError):
+    """The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on.
+
+    Args:
+        seconds: After which the next request is allowed.
+
+    """
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "RATE_LIMITED"
+    detail = "Too many requests"
+
+    def __init__(self, seconds: int) -> None:
+        self.headers = {"Retry-After": str(seconds)}
+        super().__init__()
+
+
 class RequestTimeout(ApiError):
     """The request did not arrive in time."""
 
@@ -162,6 +182,12 @@ class ServerError(ApiError):
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     code = "SERVER_ERROR"
     detail = "Internal server error"
+
+
+def codes() -> list[str]:
+    """Return every `code` that a response can have; one is the framework's own alone."""
+    own = {error.code for error in ApiError.__subclasses__()}
+    return sorted({*own, HTTPStatus.METHOD_NOT_ALLOWED.name})
 
 
 class Causes:
@@ -188,6 +214,8 @@ def render(error: ApiError) -> JSONResponse:
     """Make the error's answer, and log its reason."""
     if error.reason:
         logger.warning("%s: %s", error.detail, error.reason)
+    elif error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.debug("%s: %s", error.code, error.detail)
     return JSONResponse(
         {"detail": error.detail, "code": error.code}, error.status, dict(error.headers)
     )
@@ -241,6 +269,21 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"{name} {SENTENCES.get(error['type'], error['msg'])}"
 
 
+def report(exc: Exception, place: str) -> None:
+    """Tell the reporters, whose own errors change nothing."""
+    for reporter in reporters:
+        try:
+            reporter(exc, place)
+        except Exception:
+            logger.exception("The error could not be reported")
+
+
+def _route(scope: Scope) -> str:
+    """Return the method and the path's template, without what the client has put into it."""
+    route = scope.get("route")
+    return f"{scope.get('method', '')} {getattr(route, 'path', '(no route)')}"
+
+
 class _UnhandledErrorMiddleware:
     """Answer 500 to whatever nobody handled, and log it."""
 
@@ -260,6 +303,7 @@ class _UnhandledErrorMiddleware:
             await self.app(scope, receive, observed_send)
         except Exception as exc:
             self._faults.log(exc)
+            report(exc, _route(scope))
             if started or scope["type"] != "http":
                 raise
             await render(ServerError())(scope, receive, send)

@@ -25,12 +25,12 @@ from sqlmodel import Session
 from errors import IdempotencyKeyReused
 from models import KeyClaim, Task, in_utc
 from pool import execute
-from queries import TaskRow, _as_dict, _fields, _returned, _sql
+from queries import FIELDS, RETURNED, TaskRow, as_dict, sql_of
 
 SWEEP = 10
 """Expired keys that a new one removes, of any user: more than one, so that the table shrinks."""
 
-_tasks = Task.metadata.tables["tasks"]
+TASKS = Task.metadata.tables["tasks"]
 _claims = KeyClaim.metadata.tables["idempotency_keys"]
 _claim = _claims.columns
 _wanted = (_claim.user_id == bindparam("owner")) & (_claim.key == bindparam("key"))
@@ -78,10 +78,10 @@ _new_task = select(
     _claimed.c.created_at,
 )
 
-CREATE_ONCE = _sql(
-    insert(_tasks).from_select(list(_fields), _new_task).returning(*_returned).add_cte(_swept)
+CREATE_ONCE = sql_of(
+    insert(TASKS).from_select(list(FIELDS), _new_task).returning(*RETURNED).add_cte(_swept)
 )
-CLAIM = _sql(select(_claim.fingerprint, _claim.task_id, _claim.created_at).where(_wanted))
+CLAIM = sql_of(select(_claim.fingerprint, _claim.task_id, _claim.created_at).where(_wanted))
 
 
 def new_task_once(
@@ -98,11 +98,11 @@ def new_task_once(
     new = {**values, "fingerprint": fingerprint, "title": title, "description": description}
     while True:
         if rows := execute(session, CREATE_ONCE, new):
-            return _as_dict(rows[0]), False
+            return as_dict(rows[0]), False
         if rows := execute(session, CLAIM, values):
             break
         # Another request swept it as soon as it expired.
     stored, task_id, created_at = rows[0]
     if bytes(stored) != fingerprint:
         raise IdempotencyKeyReused
-    return _as_dict((task_id, user_id, title, description, False, created_at, created_at)), True
+    return as_dict((task_id, user_id, title, description, False, created_at, created_at)), True

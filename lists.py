@@ -1,7 +1,6 @@
 """Many tasks of one user at once: lists, whole or in pages, and changes of all that match."""
 
 import random
-import unicodedata
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -16,15 +15,13 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    delete,
-    false,
     func,
+    literal_column,
     not_,
     select,
     true,
     tuple_,
     union_all,
-    update,
 )
 from sqlmodel import Session
 
@@ -32,18 +29,17 @@ import cursors
 from errors import ValidationFailed
 from pool import TURN, execute, execute_in_turns, give_way
 from queries import (
-    CHANGED_NOW,
+    FIELDS,
     INT4_MAX,
+    RETURNED,
+    TASK,
     TaskRow,
-    _as_dict,
-    _fields,
-    _returned,
-    _sql,
-    _task,
-    _tasks,
+    as_dict,
+    sql_of,
 )
 from rendering import Parts, to_json
 from schemas import TaskOrder, TaskSort, TaskStatus
+from texts import alphabetical, folded
 
 STATES = {
     TaskStatus.ALL: (False, True),
@@ -60,8 +56,14 @@ DEFAULT_ORDER = {
     TaskSort.TITLE: TaskOrder.ASC,
     TaskSort.UPDATED: TaskOrder.DESC,
 }
-TITLE = _fields.index("title")
-DESCRIPTION = _fields.index("description")
+PLACES: dict[TaskSort, ColumnElement[datetime]] = {
+    # An expression that idx_tasks_created_at does not have: PostgreSQL would rather walk through
+    # everybody's newest tasks, which took half a second for somebody whose tasks are old.
+    TaskSort.CREATED: TASK.created_at + literal_column("interval '0'"),
+    TaskSort.UPDATED: TASK.updated_at,
+}
+TITLE = FIELDS.index("title")
+DESCRIPTION = FIELDS.index("description")
 PIVOTS_PER_TURN = 8
 """Samples for each part that is sorted in a turn: the parts are of similar sizes."""
 
@@ -93,8 +95,10 @@ class ListQuery(NamedTuple):
     @property
     def parameters(self) -> dict[str, str]:
         """Return the parameters of a request for it."""
-        asked = {"status": self.status.value, "sort": self.sort.value, "order": self.order.value}
-        return asked | ({"q": self.q} if self.q else {})
+        asked = {"status": self.status, "sort": self.sort, "order": self.order, "q": self.q}
+        default = ListQuery(self.owner, sort=self.sort)
+        defaults = {"status": default.status, "sort": TaskSort.CREATED, "order": default.order}
+        return {name: value for name, value in asked.items() if value != defaults.get(name, "")}
 
     @property
     def identity(self) -> list[str]:
@@ -111,7 +115,7 @@ def whole_list(session: Session, query: ListQuery) -> Parts:
         turns = _by_title(turns, reverse=query.is_descending)
     for turn in turns:
         count += len(turn)
-        parts.add(to_json([_as_dict(row) for row in turn])[1:-1])
+        parts.add(to_json([as_dict(row) for row in turn])[1:-1])
     return parts.finish(count=count)
 
 
@@ -150,10 +154,10 @@ def next_link(query: ListQuery, limit: int, cursor: str) -> str:
 
 @cache
 def _list(status: TaskStatus, sort: TaskSort, order: TaskOrder) -> str:
-    statement = select(*_returned).where(_matches(status))
+    statement = select(*RETURNED).where(matches(status))
     if sort is not TaskSort.TITLE:
-        statement = statement.order_by(*_ordered(_task[SORTED_BY[sort]], _task.id, order))
-    return _sql(statement)
+        statement = statement.order_by(*_ordered(TASK[SORTED_BY[sort]], TASK.id, order))
+    return sql_of(statement)
 
 
 @cache
@@ -161,8 +165,7 @@ def _page(status: TaskStatus, sort: TaskSort, order: TaskOrder, *, is_first: boo
     """Build the statement of a page and the total.
 
     Pending and completed tasks are read separately, each from the index in which they stand in the
-    page's order: so a page costs the same whatever the length of the list. With one condition
-    fewer, PostgreSQL may walk through everybody's tasks instead.
+    page's order: so a page costs the same whatever the length of the list.
     """
     parts = [_part(completed, sort, order, is_first=is_first) for completed in STATES[status]]
     found = union_all(*parts).subquery("found")
@@ -173,8 +176,8 @@ def _page(status: TaskStatus, sort: TaskSort, order: TaskOrder, *, is_first: boo
         .limit(bindparam("number", type_=Integer))
         .subquery("page")
     )
-    count = select(func.count().label("total")).where(_matches(status)).subquery("matching")
-    return _sql(
+    count = select(func.count().label("total")).where(matches(status)).subquery("matching")
+    return sql_of(
         select(count.columns.total, *rows.columns)
         .select_from(count.outerjoin(rows, true()))
         .order_by(*_ordered(rows.columns[moment.name], rows.columns.id, order))
@@ -188,14 +191,14 @@ def _part(
     *,
     is_first: bool,
 ) -> Select[Any]:
-    moment = _task[SORTED_BY[sort]]
-    state = _task.completed if completed else not_(_task.completed)
-    statement = select(*_returned).where(_task.user_id == bindparam("owner"), state)
+    moment = PLACES[sort]
+    state = TASK.completed if completed else not_(TASK.completed)
+    statement = select(*RETURNED).where(TASK.user_id == bindparam("owner"), state)
     if not is_first:
-        place = tuple_(moment, _task.id)
+        place = tuple_(moment, TASK.id)
         last = tuple_(bindparam("moment", type_=TIMESTAMP), bindparam("last_id", type_=Integer))
         statement = statement.where(place < last if order is TaskOrder.DESC else place > last)
-    statement = statement.order_by(*_ordered(moment, _task.id, order))
+    statement = statement.order_by(*_ordered(moment, TASK.id, order))
     return statement.limit(bindparam("number", type_=Integer))
 
 
@@ -207,11 +210,12 @@ def _ordered(
     return moment.asc(), task_id.asc()
 
 
-def _matches(status: TaskStatus) -> ColumnElement[bool]:
-    owned = _task.user_id == bindparam("owner")
+def matches(status: TaskStatus) -> ColumnElement[bool]:
+    """Choose the owner's tasks of a status."""
+    owned = TASK.user_id == bindparam("owner")
     if status is TaskStatus.ALL:
         return owned
-    return and_(owned, _task.completed if status is TaskStatus.COMPLETED else not_(_task.completed))
+    return and_(owned, TASK.completed if status is TaskStatus.COMPLETED else not_(TASK.completed))
 
 
 def _read(
@@ -225,7 +229,7 @@ def _read(
     rows = execute(session, statement, values)
     total = rows[0][0]
     # Without a row of the page there is one with the total alone.
-    return total, [_as_dict(row[1:]) for row in rows if row[1] is not None]
+    return total, [as_dict(row[1:]) for row in rows if row[1] is not None]
 
 
 # --- what PostgreSQL cannot do on every server ---
@@ -248,7 +252,7 @@ def _selected(
         first += candidates
         first.sort(key=lambda each: each[0], reverse=query.is_descending)
         del first[number:]
-    return total, [_as_dict(row) for _, row in first]
+    return total, [as_dict(row) for _, row in first]
 
 
 def _matching_rows(session: Session, query: ListQuery) -> Iterator[Sequence[Row]]:
@@ -264,31 +268,6 @@ def _matching_rows(session: Session, query: ListQuery) -> Iterator[Sequence[Row]
             ]
         else:
             yield turn
-
-
-def folded(text: str) -> str:
-    """Return what is the same for texts that differ in case or in how accents are encoded.
-
-    In Python, because no function of PostgreSQL does this on every server: `lower` depends on the
-    database's locale, and folds no `ß`.
-    """
-    if text.isascii():
-        return text.lower()
-    composed = unicodedata.normalize("NFC", text)
-    return unicodedata.normalize("NFC", composed.casefold())
-
-
-def _alphabetical(title: str) -> tuple[str, str]:
-    """Order by letter, whatever the case; an accent decides only between equal letters.
-
-    In Python, because no collation of PostgreSQL does this on every server: the databases'
-    locales differ, and not every server has ICU.
-    """
-    letters = casefolded = title.casefold()
-    if not casefolded.isascii():
-        decomposed = unicodedata.normalize("NFKD", casefolded)
-        letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    return letters, casefolded
 
 
 def _by_title(turns: Iterable[Sequence[Row]], *, reverse: bool) -> Iterator[list[Row]]:
@@ -320,11 +299,11 @@ def _by_title(turns: Iterable[Sequence[Row]], *, reverse: bool) -> Iterator[list
 
 
 def _row_key(sort: TaskSort, row: Row) -> Key:
-    return _key_of(sort, row[_fields.index(SORTED_BY[sort])], row[0])
+    return _key_of(sort, row[FIELDS.index(SORTED_BY[sort])], row[0])
 
 
 def _key_of(sort: TaskSort, value: Any, task_id: int) -> Key:  # noqa: ANN401  # a column's
-    return (*_alphabetical(value), task_id) if sort is TaskSort.TITLE else (value, task_id)
+    return (*alphabetical(value), task_id) if sort is TaskSort.TITLE else (value, task_id)
 
 
 def _place(query: ListQuery, cursor: str | None) -> Key | None:
@@ -340,36 +319,3 @@ def _place(query: ListQuery, cursor: str | None) -> Key | None:
         return datetime.fromisoformat(place[0]).replace(tzinfo=None), place[1]
     except ValueError:
         raise ValidationFailed(BAD_CURSOR) from None
-
-
-# --- changes of all that match ---
-
-
-@cache
-def _complete(status: TaskStatus, *, completed: bool) -> str:
-    changed = (
-        update(_tasks)
-        .where(_matches(status), not_(_task.completed) if completed else _task.completed)
-        .values(completed=true() if completed else false(), updated_at=CHANGED_NOW)
-        .returning(_task.id)
-        .cte("changed")
-    )
-    return _sql(select(func.count()).select_from(changed))
-
-
-@cache
-def _delete(status: TaskStatus) -> str:
-    deleted = delete(_tasks).where(_matches(status)).returning(_task.id).cte("deleted")
-    return _sql(select(func.count()).select_from(deleted))
-
-
-def complete_all(session: Session, user_id: str, status: TaskStatus, *, completed: bool) -> int:
-    """Set `completed` of all tasks of a status; return how many were not so."""
-    [[number]] = execute(session, _complete(status, completed=completed), {"owner": user_id})
-    return int(number)
-
-
-def delete_all(session: Session, user_id: str, status: TaskStatus) -> int:
-    """Delete all tasks of a status; return how many they were."""
-    [[number]] = execute(session, _delete(status), {"owner": user_id})
-    return int(number)

@@ -3,6 +3,7 @@
 import logging
 import logging.config
 import re
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-TOKEN = re.compile(r"eyJ[\w-]+\.[\w.-]*", re.ASCII)
+# Half a token too, as what is logged is cut first. One pass, whatever a client sends.
+TOKEN = re.compile(r"eyJ[\w.-]*", re.ASCII)
 MAX_ENDPOINT_LENGTH = 300
 
 
@@ -26,6 +28,8 @@ class RequestContext:
     user_id: str = "-"
 
 
+suffixes: list[Callable[[], str]] = []
+"""What else each line ends with."""
 request_context: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
 
 
@@ -41,8 +45,7 @@ class LineFormatter(logging.Formatter):
         context = request_context.get()
         timestamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         user_id = quote(context.user_id, safe="@:+|") if context else "-"
-        # Cut when it is printable: half a token would not be recognized.
-        endpoint = _printable(context.endpoint)[:MAX_ENDPOINT_LENGTH] if context else "-"
+        endpoint = context.endpoint[:MAX_ENDPOINT_LENGTH] if context else "-"
         fields = (
             timestamp.replace("+00:00", "Z"),
             record.levelname,
@@ -51,6 +54,7 @@ class LineFormatter(logging.Formatter):
         )
         prefix = " ".join(f"[{_printable(field)}]" for field in fields)
         messages = [record.getMessage() + (f" request_id={context.request_id}" if context else "")]
+        messages[0] += "".join(suffix() for suffix in suffixes)
         if record.exc_info and record.exc_info[0]:
             messages += self.formatException(record.exc_info).split("\n")
         if record.stack_info:
@@ -108,6 +112,8 @@ def configure_logging(level: str) -> None:
                 # A line for every fetch of Better Auth's keys; jwks.py logs what matters of it.
                 "httpx": {"level": "WARNING"},
                 "httpcore": {"level": "WARNING"},
+                # Each attempt to reach a Sentry or a collector that is away.
+                "urllib3": {"level": "ERROR"},
                 # The reloader's, a line for every file that anything writes.
                 "watchfiles": {"level": "WARNING"},
             },

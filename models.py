@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pydantic import NaiveDatetime
-from sqlalchemy import ColumnElement, Index, Text, desc, false, func, literal_column
+from sqlalchemy import ColumnElement, Index, Text, desc, false, func, literal_column, text
 from sqlmodel import Field, SQLModel
 
 USER_ID_MAX_LENGTH = 255
@@ -25,8 +25,11 @@ class Task(SQLModel, table=True):
         Index("idx_tasks_user_id", "user_id"),
         Index("idx_tasks_user_completed", "user_id", "completed"),
         Index("idx_tasks_created_at", desc("created_at")),
-        # For pages: the first rows of a list, or those after a cursor, whatever its length.
-        Index("idx_tasks_user_completed_created", "user_id", "completed", "created_at", "id"),
+        # For pages: see lists.py. The expression is written as PostgreSQL writes it.
+        Index(
+            "idx_tasks_user_completed_created",
+            *("user_id", "completed", text("(created_at + '00:00:00'::interval)"), "id"),
+        ),
         Index("idx_tasks_user_completed_updated", "user_id", "completed", "updated_at", "id"),
     )
 

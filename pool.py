@@ -19,6 +19,7 @@ from sqlalchemy.util.concurrency import await_, greenlet_spawn
 from sqlmodel import Session
 
 from connection import CONFLICTS, DatabaseTimeout, PooledConnection, engine, is_ready
+from timing import listeners
 
 PATIENCE = 5.0
 """Seconds for which connecting is tried again when an outage begins: a failover takes as long."""
@@ -84,7 +85,8 @@ class SessionPool:
         self._patience = patience
         self._failing_since: float | None = None
         self._idle: list[_Held] = []
-        self._turn = asyncio.Semaphore(pool_size + max_overflow)
+        self._size = pool_size + max_overflow
+        self._turn = asyncio.Semaphore(self._size)
         self._twins: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
         self._retired = -math.inf  # connections that were opened before are not used again
         self._connectors = ThreadPoolExecutor(pool_size + max_overflow, "connect")
@@ -125,7 +127,12 @@ class SessionPool:
         *,
         is_last: bool = False,
     ) -> T:
-        held = await self._take(deadline)
+        began = time.perf_counter()
+        try:
+            held = await self._take(deadline)
+        finally:
+            for listener in listeners:
+                listener.waited(self, time.perf_counter() - began)
         driver = held.driver
         driver.timer = timer
         try:
@@ -236,6 +243,16 @@ class SessionPool:
             self._idle.append(held)
         else:
             held.discard()
+
+    @property
+    def in_use(self) -> int:
+        """The connections with which something is done."""
+        return self._size - self._turn._value  # noqa: SLF001  # asyncio does not show it otherwise
+
+    @property
+    def idle(self) -> int:
+        """The connections that are open and not in use."""
+        return len(self._idle)
 
     def close(self) -> None:
         """Close the idle connections."""

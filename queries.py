@@ -48,34 +48,34 @@ class OneTask(NamedTuple):
     if_match: str
 
 
-def _sql(statement: ClauseElement, *columns: str) -> str:
+def sql_of(statement: ClauseElement, *columns: str) -> str:
     """Return the SQL of a statement that also sets the columns."""
     return str(statement.compile(dialect=DIALECT, column_keys=columns or None))
 
 
-_tasks = Task.metadata.tables["tasks"]
-_task = _tasks.columns
-_fields = tuple(TaskResponse.model_fields)
-_returned = [_task[name] for name in _fields]
-_owned = (_task.user_id == bindparam("owner")) & (_task.id == bindparam("task_id"))
-_unchanged = _task.updated_at == any_(bindparam("versions", type_=ARRAY(TIMESTAMP)))
+TASKS = Task.metadata.tables["tasks"]
+TASK = TASKS.columns
+FIELDS = tuple(TaskResponse.model_fields)
+RETURNED = [TASK[name] for name in FIELDS]
+_owned = (TASK.user_id == bindparam("owner")) & (TASK.id == bindparam("task_id"))
+_unchanged = TASK.updated_at == any_(bindparam("versions", type_=ARRAY(TIMESTAMP)))
 CHANGED_NOW = func.greatest(
-    _task.updated_at + literal_column("interval '1 microsecond'"),
+    TASK.updated_at + literal_column("interval '1 microsecond'"),
     in_utc(func.statement_timestamp()),
 )
 """`updated_at` after a change: it grows with each, even if the clock is set back."""
-_update = update(_tasks).where(_owned).values(updated_at=CHANGED_NOW).returning(*_returned)
+_update = update(TASKS).where(_owned).values(updated_at=CHANGED_NOW).returning(*RETURNED)
 
 
 def _one_task(statement: Select[Any] | Update | Delete, *columns: str) -> OneTask:
-    return OneTask(_sql(statement, *columns), _sql(statement.where(_unchanged), *columns))
+    return OneTask(sql_of(statement, *columns), sql_of(statement.where(_unchanged), *columns))
 
 
-CREATE = _sql(insert(_tasks).returning(*_returned), "user_id", "title", "description", "completed")
-GET = _one_task(select(*_returned).where(_owned))
-TOGGLE = _one_task(_update.values(completed=not_(_task.completed)))
-DELETE = _one_task(delete(_tasks).where(_owned).returning(*_returned))
-EXISTS = _sql(select(_task.user_id, _task.updated_at).where(_task.id == bindparam("task_id")))
+CREATE = sql_of(insert(TASKS).returning(*RETURNED), "user_id", "title", "description", "completed")
+GET = _one_task(select(*RETURNED).where(_owned))
+TOGGLE = _one_task(_update.values(completed=not_(TASK.completed)))
+DELETE = _one_task(delete(TASKS).where(_owned).returning(*RETURNED))
+EXISTS = sql_of(select(TASK.user_id, TASK.updated_at).where(TASK.id == bindparam("task_id")))
 
 
 @cache
@@ -111,7 +111,7 @@ def one_task(
         values["versions"] = etags.versions(if_match)
         rows = execute(session, statement.if_match, values)
     if rows:
-        return _as_dict(rows[0])
+        return as_dict(rows[0])
     existing = execute(session, EXISTS, {"task_id": task_id})
     if existing and existing[0][0] != user_id:
         raise NotTaskOwner(f"task {task_id}")
@@ -124,8 +124,9 @@ def new_task(session: Session, user_id: str, title: str, description: str | None
     """Insert a task that is not completed; the database sets its id and timestamps."""
     values = {"user_id": user_id, "title": title, "description": description, "completed": False}
     [row] = execute(session, CREATE, values)
-    return _as_dict(row)
+    return as_dict(row)
 
 
-def _as_dict(row: Any) -> TaskRow:  # noqa: ANN401  # psycopg2's tuple
-    return dict(zip(_fields, row, strict=True))
+def as_dict(row: Any) -> TaskRow:  # noqa: ANN401  # psycopg2's tuple
+    """Name the fields of a row."""
+    return dict(zip(FIELDS, row, strict=True))

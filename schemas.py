@@ -17,7 +17,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
+import errors
 import etags
+import openapi_examples as examples
 from errors import (
     Causes,
     IdempotencyKeyReused,
@@ -30,7 +32,6 @@ from models import DESCRIPTION_MAX_LENGTH, KEY_MAX_LENGTH, TITLE_MAX_LENGTH
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
 # a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
-# A character class for Python and ECMAScript: the API's document shows it too.
 BLANK = (
     r"\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
     r"\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800"
@@ -45,8 +46,11 @@ VISIBLE = re.compile(f"[^{BLANK}]")
 # Bare, or a string of RFC 8941, which may also hold spaces.
 KEY = re.compile(r'[!#-~][!-~]{0,254}|"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
 KEY_RULE = "must be 1 to {max_length} visible ASCII characters"
-STORABLE_PATTERN = r"^[^\u0000]*$"
-TITLE_PATTERN = rf"^[^\u0000]*[^{BLANK}][^\u0000]*$"
+ETAG_PATTERN = r'(W/)?"[!#-~]*"'
+IF_MATCH_PATTERN = rf"^(\*|{ETAG_PATTERN}( *, *{ETAG_PATTERN})*)$"
+STORABLE_PATTERN = r"^[^\x00]*$"
+# What a client can check, in every dialect of regular expressions; VISIBLE is stricter.
+TITLE_PATTERN = r"^[^\x00]*[^\s\x00][^\x00]*$"
 
 
 def is_storable(text: str) -> bool:
@@ -155,35 +159,36 @@ TaskId = Annotated[
     Path(description="The task's id.", examples=[1]),
     Causes(ValidationFailed("Task id must be a whole number"), TaskNotFound(999), NotTaskOwner()),
 ]
-
-
 IfMatch = Annotated[
     list[str] | None,
     BeforeValidator(_if_match),
-    WithJsonSchema({"type": "string"}),
+    WithJsonSchema({"type": "string", "pattern": IF_MATCH_PATTERN, "examples": [examples.ETAG]}),
     Header(
         alias="If-Match",
         description="An `ETag` of the task, or several: the change is made only if the task is"
         " still that version. A task's `ETag` is its `updated_at` in quotes.",
-        examples=['"2026-01-09T10:00:00Z"'],
     ),
     Causes(
         ValidationFailed("If-Match must be * or a list of entity tags in quotes"),
-        PreconditionFailed('"2026-01-09T10:00:00Z"'),
+        PreconditionFailed(examples.ETAG),
     ),
 ]
 """The versions that are wanted; None if every version is."""
 
-
 IdempotencyKey = Annotated[
     str | None,
     BeforeValidator(_idempotency_key),
-    WithJsonSchema({"type": "string", "pattern": rf"^({KEY.pattern})$"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": rf"^({KEY.pattern})$",
+            "examples": [examples.IDEMPOTENCY_KEY],
+        }
+    ),
     Header(
         alias="Idempotency-Key",
         description="Your own name for this creation, such as a UUID. Sent again with the same key"
         " within 24 hours, the request creates nothing and gets the first response.",
-        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
     ),
     Causes(
         ValidationFailed(f"Idempotency-Key {KEY_RULE.format(max_length=KEY_MAX_LENGTH)}"),
@@ -193,13 +198,13 @@ IdempotencyKey = Annotated[
 PageSize = Annotated[
     int | None,
     BeforeValidator(_page_size),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "examples": [50]}),
     Query(description="Ask for a page of so many tasks. Without it you get the whole list."),
     Causes(ValidationFailed(f"Limit must be a whole number from 1 to {MAX_LIMIT}")),
 ]
 Cursor = Annotated[
     str | None,
-    WithJsonSchema({"type": "string"}),
+    WithJsonSchema({"type": "string", "examples": [examples.CURSOR]}),
     Query(
         description="The `next_cursor` of the page before: ask for the next one with the same"
         " `status`, `sort`, `order` and `q`. It needs a `limit`, which may be another one."
@@ -213,7 +218,14 @@ SearchText = Annotated[
     str,
     AfterValidator(_storable),
     AfterValidator(_search_text),
-    WithJsonSchema({"type": "string", "maxLength": MAX_SEARCH_LENGTH, "pattern": STORABLE_PATTERN}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": MAX_SEARCH_LENGTH,
+            "pattern": STORABLE_PATTERN,
+            "examples": ["groceries"],
+        }
+    ),
     Query(
         description="Only tasks whose title or description contains this text, whatever the case."
     ),
@@ -333,5 +345,5 @@ class LivenessResponse(SQLModel):
 class ErrorResponse(SQLModel):
     """Every error's body: a sentence for people and a constant for programs."""
 
-    detail: str
-    code: str
+    detail: str = Field(description="A sentence for people.")
+    code: Annotated[str, WithJsonSchema({"type": "string", "enum": errors.codes()})]

@@ -1,7 +1,6 @@
-"""How `python main.py` serves the app: uvicorn, with limits on endless requests, and drained.
+"""How `python main.py` serves the app: uvicorn, drained at the end.
 
-Uvicorn alone waits for ever for the rest of a request, keeps headers of any size, refuses what is
-no HTTP in plain text, and at SIGTERM resets connections whose request it has not read yet.
+At SIGTERM uvicorn alone resets connections whose request it has not read yet.
 """
 
 import asyncio
@@ -16,7 +15,6 @@ from typing import NoReturn
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 try:
     import resource
@@ -25,20 +23,9 @@ except ImportError:  # Windows, which has no such limit
 
 import workers
 from config import startup_settings
-from errors import ApiError, HeadersTooLarge, RequestTimeout, ValidationFailed, render
 from logs import configure_logging
+from protocol import OPTIONS, Protocol
 
-RECEIVE_TIMEOUT = 15.0
-"""Seconds within which a request must have arrived, its body included."""
-MAX_OVERHEAD = 64 * 1024
-"""Bytes that a request may send without a byte of body: headers, trailers, chunk extensions."""
-KEEP_ALIVE = 75
-"""Seconds for which an idle connection stays open: longer than proxies keep theirs, often 60, or
-they send a request just when it is closed, and their clients see a 502."""
-LINGER_TIME = 2.0
-"""Seconds in which the rest of a refused request is read and thrown away."""
-DRAIN_TIME = 1.0
-"""Seconds after SIGTERM in which an idle connection may still send a request."""
 MAX_FILES = 65536
 """Connections that a process may hold, where the system allows as many."""
 SHUTDOWN_TIMEOUT = 25
@@ -46,104 +33,6 @@ SHUTDOWN_TIMEOUT = 25
 NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 logger = logging.getLogger(__name__)
-
-
-class Protocol(HttpToolsProtocol):
-    """One client's connection."""
-
-    _overhead = 0
-    _incomplete = True
-    _draining = False
-    _refused = False
-    _receive_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect the first request in time."""
-        super().connection_made(transport)
-        self._await_the_rest()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing any more."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take a part of a request."""
-        if self._refused:
-            return
-        self._overhead += len(data)
-        super().data_received(data)
-        if self._overhead > MAX_OVERHEAD:
-            self._refuse(HeadersTooLarge())
-        elif self._incomplete:
-            self._await_the_rest()
-
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._incomplete = True
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Let the app answer; while draining, this request is the connection's last."""
-        super().on_headers_complete()
-        if self._draining:
-            self.cycle.keep_alive = False
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
-        self._overhead = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Note that the whole request is there."""
-        self._overhead = 0
-        self._incomplete = False
-        self._stop_waiting()
-        super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the common body; uvicorn has logged it."""
-        self._refuse(ValidationFailed(msg.removesuffix(" received.")))
-
-    def shutdown(self) -> None:
-        """Close after the request that is being answered, or that is on its way."""
-        self._draining = True
-        if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(DRAIN_TIME, self._close_if_idle)
-        else:
-            self.cycle.keep_alive = False
-
-    def _close_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-
-    def _await_the_rest(self) -> None:
-        if self._receive_timer is None and not self.transport.is_closing():
-            self._receive_timer = self.loop.call_later(RECEIVE_TIMEOUT, self._give_up)
-
-    def _stop_waiting(self) -> None:
-        if self._receive_timer is not None:
-            self._receive_timer.cancel()
-            self._receive_timer = None
-
-    def _give_up(self) -> None:
-        self._refuse(RequestTimeout())
-
-    def _refuse(self, error: ApiError) -> None:
-        """Answer without the app, unless there was no request or it has its answer, and close."""
-        if self.transport.is_closing() or self._refused:
-            return
-        self._refused = True
-        asked = self._overhead > 0 or self.cycle is not None
-        if asked and (self.cycle is None or not self.cycle.response_started):
-            response = render(error)
-            headers = [*self.server_state.default_headers, *response.raw_headers]
-            lines = [b"%s: %s\r\n" % header for header in [*headers, (b"connection", b"close")]]
-            head = STATUS_LINE[response.status_code] + b"".join(lines) + b"\r\n"
-            self.transport.write(head + bytes(response.body))
-        self.transport.write_eof()
-        # Closed at once, it would reset a client that still sends, before that reads the answer.
-        self.loop.call_later(LINGER_TIME, self.transport.close)
 
 
 class _Server(uvicorn.Server):
@@ -234,14 +123,11 @@ def serve(sockets: list[socket.socket]) -> NoReturn:
     _allow_many_connections()
     config = uvicorn.Config(
         "main:app",
-        http=Protocol,
-        ws="none",
         # Windows' usual loop cannot tell when psycopg2's sockets have something to read.
         loop="asyncio:SelectorEventLoop" if sys.platform == "win32" else "auto",
-        log_config=None,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
-        timeout_keep_alive=KEEP_ALIVE,
         workers=1,  # or it would read WEB_CONCURRENCY itself
+        **OPTIONS,
     )
     server = _Server(config)
     try:

@@ -21,6 +21,10 @@ LISTS = [
     for sort in ("created", "title")
     for status in ("all", "pending", "completed")
 ]
+LISTS += [
+    replace(OPERATIONS["list"], name=query, path=f"?{query}")
+    for query in ("limit=50", "limit=50&sort=updated", "limit=50&sort=title", "limit=50&q=coffee")
+]
 EXPLANATION = """Median milliseconds of one request after the other, all tables in turn; medians
 of {rounds} rounds of {seconds} s, with the database's CPU time in µs.
 """

@@ -61,6 +61,14 @@ OPERATIONS = {
         Operation("toggle", "PATCH", "/{id}/complete"),
         Operation("update", "PUT", "/{id}", UPDATE),
         Operation("delete", "DELETE", "/{deletable}", status=204),
+        Operation("page", "GET", "?limit=20", service_only=True),
+        Operation("search", "GET", "?q=groceries", service_only=True),
+        Operation(
+            "unchanged", "GET", "/{id}", None, {"If-None-Match": "{etag}"}, 304, service_only=True
+        ),
+        Operation(
+            "keyed", "POST", "", CREATE, {"Idempotency-Key": "{unique}"}, 201, service_only=True
+        ),
     )
 }
 

@@ -1,16 +1,16 @@
 """One log line a request, and an id that ties the request to its lines."""
 
 import logging
+import os
 import re
 import time
-import uuid
+from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from logs import RequestContext, request_context
 
-REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
 
 logger = logging.getLogger(__name__)
 
@@ -31,22 +31,31 @@ class RequestLogMiddleware:
             return
         started = time.perf_counter()
         status = 0
-        sent_id = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else uuid.uuid4().hex
+        request_id = _request_id(scope["headers"])
+        header = (b"x-request-id", request_id.encode())
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message.get("headers", ()), header]
             await send(message)
 
-        token = request_context.set(
-            RequestContext(f"{scope['method']} {scope['path']}", request_id)
-        )
+        # What the protocol refuses may have neither.
+        endpoint = f"{scope['method']} {scope['path']}".lstrip()
+        token = request_context.set(RequestContext(endpoint, request_id))
         try:
             await self.app(scope, receive, send_with_id)
         finally:
             milliseconds = (time.perf_counter() - started) * 1000
             logger.info("%d in %.1f ms", status, milliseconds)
             request_context.reset(token)
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"x-request-id":
+            if REQUEST_ID.fullmatch(value):
+                return value.decode()
+            break
+    return os.urandom(16).hex()

@@ -6,11 +6,16 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 
 from database import AppDatabase
-from openapi import operation_id
+from openapi import PROTOCOL_ERRORS, add_errors, example, operation_id
 from schemas import HealthResponse, LivenessResponse
 
-router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
+router = APIRouter(
+    tags=["health"],
+    generate_unique_id_function=operation_id,
+    responses=add_errors({}, *PROTOCOL_ERRORS),
+)
 
+NO_TOKEN: dict[str, object] = {"security": []}
 TIMESTAMP = "2026-01-09T10:00:00Z"
 ALIVE = {"status": "alive"}
 HEALTHY = {"status": "healthy", "database": "connected", "timestamp": TIMESTAMP}
@@ -20,7 +25,8 @@ UNHEALTHY = {"status": "unhealthy", "database": "disconnected", "timestamp": TIM
 @router.get(
     "/livez",
     response_description="The service runs",
-    responses={HTTPStatus.OK: {"content": {"application/json": {"example": ALIVE}}}},
+    responses={200: example(ALIVE)},
+    openapi_extra=NO_TOKEN,
 )
 async def check_liveness() -> LivenessResponse:
     """Tell whether the service runs, whatever its database does.
@@ -35,13 +41,14 @@ async def check_liveness() -> LivenessResponse:
     "/health",
     response_description="The database answers",
     responses={
-        HTTPStatus.OK: {"content": {"application/json": {"example": HEALTHY}}},
-        HTTPStatus.SERVICE_UNAVAILABLE: {
+        200: example(HEALTHY),
+        503: {
             "model": HealthResponse,
             "description": "The database does not answer",
-            "content": {"application/json": {"example": UNHEALTHY}},
+            **example(UNHEALTHY),
         },
     },
+    openapi_extra=NO_TOKEN,
 )
 async def check_health(database: AppDatabase, response: Response) -> HealthResponse:
     """Tell whether the API runs and its database is connected, within three seconds.

@@ -5,14 +5,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
-import openapi
+import openapi_examples as examples
 from auth import CurrentUser
+from bulk import complete_all, delete_all
 from database import DbSession
 from endpoint import OwnerRoute
 from errors import Causes, ValidationFailed
 from idempotency import new_task_once
-from lists import ListQuery, complete_all, delete_all, next_link, one_page, whole_list
-from openapi import example
+from lists import ListQuery, next_link, one_page, whole_list
+from openapi import example, headers, operation_id
 from queries import DELETE, GET, TOGGLE, TaskRow, new_task, one_task, update_of
 from rendering import Parts
 from schemas import (
@@ -39,7 +40,7 @@ router = APIRouter(
     prefix="/api/{user_id}/tasks",
     tags=["tasks"],
     route_class=OwnerRoute,
-    generate_unique_id_function=openapi.operation_id,
+    generate_unique_id_function=operation_id,
 )
 
 BAD_TITLE = Causes(ValidationFailed("Title must be between 1 and 200 characters"))
@@ -57,7 +58,9 @@ BAD_COMPLETED = Causes(ValidationFailed("Completed must be true or false"))
     "",
     response_model=TaskPageResponse | TaskListResponse,
     response_description="The tasks, and their number",
-    responses={200: example(openapi.TASK_LIST) | openapi.NEXT_LINK},
+    responses={
+        200: {"content": {"application/json": {"examples": examples.LISTS}}} | headers("Link")
+    },
 )
 def list_tasks(  # noqa: PLR0913, PLR0917  # what a client may ask for
     session: DbSession,
@@ -104,7 +107,7 @@ def list_tasks(  # noqa: PLR0913, PLR0917  # what a client may ask for
 def update_tasks(
     session: DbSession,
     user_id: CurrentUser,
-    body: Annotated[TasksUpdate, Body(openapi_examples=openapi.BULK_EXAMPLE), BAD_COMPLETED],
+    body: Annotated[TasksUpdate, Body(openapi_examples=examples.BULK_EXAMPLE), BAD_COMPLETED],
     status: Annotated[TaskStatus, Query(description="Which tasks."), BAD_STATUS] = TaskStatus.ALL,
 ) -> dict[str, int]:
     """Complete or reopen all your tasks, or those of a status.
@@ -134,12 +137,12 @@ def delete_tasks(
     response_model=TaskResponse,
     status_code=HTTPStatus.CREATED,
     response_description="The task",
-    responses={201: {**example(openapi.CREATED_TASK), "headers": openapi.REPLAYED}},
+    responses={201: example(examples.CREATED_TASK) | headers("Idempotency-Replayed")},
 )
 def create_task(
     session: DbSession,
     user_id: CurrentUser,
-    body: Annotated[TaskCreate, Body(openapi_examples=openapi.NEW_TASK_EXAMPLE), BAD_TITLE],
+    body: Annotated[TaskCreate, Body(openapi_examples=examples.NEW_TASK_EXAMPLE), BAD_TITLE],
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> TaskRow:
@@ -160,7 +163,7 @@ def create_task(
     "/{task_id}",
     response_model=TaskResponse,
     response_description="The task",
-    responses={200: example(openapi.TASK)},
+    responses={200: example(examples.TASK)},
 )
 def get_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> TaskRow:
     """Get one of your tasks."""
@@ -171,13 +174,13 @@ def get_task(session: DbSession, user_id: CurrentUser, task_id: TaskId) -> TaskR
     "/{task_id}",
     response_model=TaskResponse,
     response_description="The task as it is now",
-    responses={200: example(openapi.CHANGED_TASK)},
+    responses={200: example(examples.CHANGED_TASK)},
 )
 def update_task(
     session: DbSession,
     user_id: CurrentUser,
     task_id: TaskId,
-    body: Annotated[TaskUpdate, Body(openapi_examples=openapi.CHANGES_EXAMPLE), BAD_TITLE],
+    body: Annotated[TaskUpdate, Body(openapi_examples=examples.CHANGES_EXAMPLE), BAD_TITLE],
     if_match: IfMatch = None,
 ) -> TaskRow:
     """Change the fields that you send; the others stay.
@@ -204,7 +207,7 @@ def delete_task(
     "/{task_id}/complete",
     response_model=TaskResponse,
     response_description="The task as it is now",
-    responses={200: example(openapi.TOGGLED_TASK)},
+    responses={200: example(examples.TOGGLED_TASK)},
 )
 def toggle_task(
     session: DbSession, user_id: CurrentUser, task_id: TaskId, if_match: IfMatch = None

@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Run what measures or fills the machine alone."""
-    return 0 if config.option.markexpr in {"faults", "fuzz", "image", "pooler"} else None
+    return 0 if config.option.markexpr in {"clients", "faults", "fuzz", "image", "pooler"} else None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -56,6 +56,15 @@ def database_url() -> Iterator[str]:
 def service(database_url: str) -> Iterator[Service]:
     """The service on a working database; its log is checked when all tests are done."""
     with running(environment(database_url)) as service:
+        yield service
+        output = service.output()
+    assert_clean_log(output, database_url, str(make_url(database_url).password))
+
+
+@pytest.fixture(scope="session")
+def served(database_url: str) -> Iterator[Service]:
+    """The service as `python main.py` serves it: with its own protocol."""
+    with running(environment(database_url), program=("main.py",)) as service:
         yield service
         output = service.output()
     assert_clean_log(output, database_url, str(make_url(database_url).password))

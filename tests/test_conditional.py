@@ -1,4 +1,4 @@
-"""Conditional requests: ETag, 304, 412, HEAD, and what caches may keep."""
+"""Conditional requests: ETag, 304, and 412."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from support.postgres import connected
-from support.service import ORIGIN, Service, User, assert_error
+from support.service import ORIGIN, User, assert_error, assert_revalidated
 
 CHANGED = "The task has changed in the meantime"
 MALFORMED = "If-Match must be * or a list of entity tags in quotes"
@@ -316,64 +316,3 @@ def test_of_20_who_change_the_same_version_one_wins(user: User, change: Change) 
         if change is not DELETE:
             current = user.call("GET", f"/{task['id']}").headers["etag"]
             assert {response.headers["etag"] for response in responses} == {current}
-
-
-# --- HEAD ---
-
-
-def test_head_is_get_without_a_body(user: User, stranger: User, service: Service) -> None:
-    path = f"/{user.create('Ünïcödé')['id']}"
-    foreign = f"/{stranger.create()['id']}"
-    paths = [
-        "",
-        "?status=pending&sort=title",
-        path,
-        foreign,
-        "/0",
-        "/x",
-        "?status=x",
-        "/1/complete",
-    ]
-    urls = [user.path + each for each in paths]
-    for url in [*urls, "/docs", "/openapi.json", "/health", "/livez", "/nope"]:
-        got, head = (
-            service.client.request(method, url, headers=user.headers | {"Origin": ORIGIN})
-            for method in ("GET", "HEAD")
-        )
-        assert (head.status_code, head.content) == (got.status_code, b"")
-        own = {"date", "x-request-id"}
-        assert {k: v for k, v in head.headers.items() if k not in own} == {
-            k: v for k, v in got.headers.items() if k not in own
-        }
-        assert head.headers["content-length"] == str(len(got.content))
-
-
-def test_head_needs_a_token(user: User) -> None:
-    assert user.client.head(user.path).status_code == 401
-
-
-def test_a_page_may_send_head(service: Service) -> None:
-    headers = {
-        "Origin": ORIGIN,
-        "Access-Control-Request-Method": "HEAD",
-        "Access-Control-Request-Headers": "authorization",
-    }
-    assert service.client.options("/api/u/tasks", headers=headers).status_code == 200
-
-
-# --- caches ---
-
-
-def assert_revalidated(response: httpx.Response) -> None:
-    assert response.headers.get_list("cache-control") == ["private, no-cache"]
-    assert sorted(response.headers["vary"].split(", ")) == ["Authorization", "Origin"]
-
-
-@pytest.mark.parametrize("origin", [{}, {"Origin": ORIGIN}, {"Origin": "https://evil.example"}])
-def test_caches_keep_tasks_for_their_user_and_ask_before_each_use(
-    user: User, origin: dict[str, str]
-) -> None:
-    path = f"/{user.create()['id']}"
-    for each in ("", path):
-        for method in ("GET", "HEAD"):
-            assert_revalidated(user.call(method, each, headers=origin))

@@ -177,6 +177,25 @@ def test_a_required_variable_is_named(
         ("WEB_CONCURRENCY", "-1", "is not valid: input should be greater than or equal to 1"),
         ("DB_POOL_SIZE", "0", "is not valid: input should be greater than or equal to 1"),
         ("DB_POOL_SIZE", "canary", "is not valid"),
+        *(
+            ("RATE_LIMIT", value, "must be a number of requests per second, minute, hour or day")
+            for value in ("canary", "600", "0/minute", "-1/minute", "1.5/minute", "60/canary", "/")
+        ),
+        *(
+            ("RATE_LIMIT_STORAGE", url, "must be memory, or a URL: redis://user:password@host")
+            for url in (
+                *("canary", "http://canary", "redis://", "redis://h:canary", "memcached://canary"),
+                *("redis://:canary@", "redis://h?socket_timeout=canary"),
+            )
+        ),
+        *(
+            ("SENTRY_DSN", dsn, "must be a DSN as Sentry shows it: https://key@")
+            for dsn in (
+                *("canary", "https://canary", "https://o1.canary/1", "ftp://canary@h/1"),
+                *("https://canary@h/project", "https://canary@h:port/1"),
+            )
+        ),
+        ("DOCS", "canary", "is not valid: input should be 'on' or 'off'"),
         ("DB_MAX_OVERFLOW", "-1", "is not valid: input should be greater than or equal to 0"),
     ],
 )

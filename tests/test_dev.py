@@ -46,6 +46,11 @@ class Launch:
             words[3], headers=headers, content=words[words.index("-d") + 1], timeout=PATIENCE
         )
 
+    def answer_to_no_http(self) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(b"no HTTP")
+            return connection.makefile("rb").read().partition(b"\r\n\r\n")[2]
+
     def titles(self) -> list[str]:
         words = self.curl()
         headers = {"Authorization": words[words.index("-H") + 1].split(": ")[1]}
@@ -53,6 +58,17 @@ class Launch:
             task["title"]
             for task in httpx.get(words[3], headers=headers, timeout=PATIENCE).json()["tasks"]
         ]
+
+    def offered_users(self) -> set[str]:
+        """Return the user ids that Swagger UI fills in."""
+        document = httpx.get(f"http://localhost:{self.port}/openapi.json", timeout=PATIENCE).json()
+        return {
+            parameter["example"]
+            for operations in document["paths"].values()
+            for operation in operations.values()
+            for parameter in operation.get("parameters", ())
+            if parameter["name"] == "user_id"
+        }
 
     def interrupt(self) -> int:
         """Press Ctrl-C, which reaches the whole process group."""
@@ -104,6 +120,10 @@ def processes_of(clone: Path) -> list[psutil.Process]:
 def test_a_first_and_a_second_start(clone: Path) -> None:
     with launched(clone) as first:
         assert first.create_task().status_code == 201
+        assert (
+            first.answer_to_no_http()
+            == b'{"detail":"Invalid HTTP request","code":"VALIDATION_ERROR"}'
+        )
         output = first.output()
         assert "First start: setting up PostgreSQL" in output
         assert f"http://localhost:{first.port}/docs" in output
@@ -118,6 +138,7 @@ def test_a_first_and_a_second_start(clone: Path) -> None:
     env_file = (clone / ".env").read_text()
     with launched(clone) as second:
         assert second.titles() == ["Buy groceries"]
+        assert second.offered_users() == {"demo-user"}
         assert "First start" not in second.output()
         assert (clone / ".env").read_text() == env_file
         second.process.terminate()

@@ -55,7 +55,7 @@ def test_the_assets_of_the_documentation_are_nothing_else(service: Service, path
     [
         ("/health", "GET, HEAD"),
         ("/livez", "GET, HEAD"),
-        ("/api/u/tasks", "GET, HEAD, POST"),
+        ("/api/u/tasks", "DELETE, GET, HEAD, PATCH, POST"),
         ("/api/u/tasks/1", "DELETE, GET, HEAD, PUT"),
         ("/api/u/tasks/1/complete", "PATCH"),
         ("/docs", "GET, HEAD"),
@@ -215,7 +215,7 @@ def test_every_kind_of_answer_is_readable_by_a_page(user: User, stranger: User) 
         401: user.client.get(user.path, headers=origin),
         403: user.call("GET", foreign, headers=origin),
         404: user.call("GET", "/0", headers=origin),
-        405: user.call("PATCH", headers=origin),
+        405: user.call("PUT", headers=origin),
         413: user.call("POST", content=b"x" * 100_000, headers=origin),
     }
     for status, response in answers.items():

@@ -9,16 +9,15 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
+from support.load import MEBIBYTE, Watch
 from support.service import PATIENCE, Service, environment, running
 
 pytestmark = pytest.mark.faults
 
 Sized = Callable[[int, int], int]
 Record = Callable[[str, object], None]
-MEBIBYTE = 2**20
 RECEIVE_TIMEOUT = 15
 
 
@@ -46,34 +45,6 @@ def flooded(database_url: str) -> Iterator[Service]:
             service = stack.enter_context(running(env, program=("main.py",)))
         service.user().create()
         yield service
-
-
-class Watch:
-    """The service's memory, and how long others wait, while a flood lasts."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.process = psutil.Process(service.process.pid)
-        self.before = self.most = self.process.memory_info().rss
-        self.waits: list[float] = []
-
-    def until(self, done: Callable[[], bool]) -> None:
-        """Ask as other clients do until the flood is over."""
-        user = self.service.user()
-        while not done():
-            started = time.monotonic()
-            assert self.service.client.get("/health").status_code == 200
-            between = time.monotonic()
-            assert user.call("GET").status_code == 200
-            self.waits += [between - started, time.monotonic() - between]
-            self.most = max(self.most, self.process.memory_info().rss)
-
-    def assert_bounded(self, mebibytes: int) -> str:
-        grown = (self.most - self.before) / MEBIBYTE
-        assert grown < mebibytes
-        # A second is the aim, as docs/reliability.md shows; this much is no noise.
-        assert max(self.waits) < 3
-        return f"{grown:.0f} MiB more | others waited at most {max(self.waits):.2f} s"
 
 
 def connect(service: Service) -> socket.socket:

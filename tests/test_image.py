@@ -150,6 +150,7 @@ def test_a_rolling_restart_under_load_loses_nothing(
         wait_for(lambda: all(haproxy.status(name) == "UP" for name in SERVERS))
         address = f"http://127.0.0.1:{haproxy.port}"
         client = httpx.Client(base_url=address, timeout=PATIENCE, limits=UNLIMITED)
+        stack.enter_context(client)
         with writers(Service(haproxy.process, tmp_path, address, client)) as clients:
             codes = [haproxy.restart(number) for _ in range(times) for number in range(2)]
         calls = all_calls(clients)

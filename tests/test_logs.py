@@ -3,14 +3,18 @@
 import logging
 import re
 import socket
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import pytest
 
+import logs
 from logs import LineFormatter
 from support.service import (
     LINE,
     PATIENCE,
+    PROJECT,
     Service,
     User,
     assert_clean_log,
@@ -22,7 +26,9 @@ from support.tokens import encode, signed
 
 
 def lines_with(service: Service, text: str) -> list[str]:
-    return [line for line in service.output().splitlines() if text in line]
+    """Return the lines with a text, except those at debug."""
+    lines = service.output().splitlines()
+    return [line for line in lines if text in line and "] [DEBUG] [" not in line]
 
 
 def request_line(service: Service, request_id: str) -> str:
@@ -99,7 +105,8 @@ def test_a_500_is_logged_with_its_traceback_once_a_minute() -> None:
         output = down.output()
     assert_clean_log(output, url, "database-canary")
     first, *others = [
-        [line for line in output.splitlines() if f"[{user.id}]" in line] for user in users
+        [line for line in output.splitlines() if f"[{user.id}]" in line and "[DEBUG]" not in line]
+        for user in users
     ]
     assert all(fields(line)[3] == f"GET {users[0].path}" for line in first)
     assert [line for line in first if "[Traceback (most recent call last):]" in line] != []
@@ -151,6 +158,30 @@ def test_a_token_in_a_path_or_query_is_not_logged(service: Service) -> None:
     assert query_canary not in service.output()
 
 
+@pytest.mark.parametrize("letters", ["eyJ", "eyJ.", "eyJ-a.", "[", "x]", " "])
+def test_a_line_takes_no_longer_than_its_length(letters: str) -> None:
+    """With a pattern that starts anew at each letter, three megabytes take an hour."""
+    code = f"""
+import logging, logs
+text = {letters!r} * (3_000_000 // len({letters!r}))
+logs.request_context.set(logs.RequestContext("GET /" + text, "id", text[:255]))
+record = logging.LogRecord("name", logging.INFO, "path", 1, "%s", (text,), None)
+print(logs.LineFormatter().format(record)[:2000])
+"""
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=60, check=True)
+    assert b"eyJ" not in printed.stdout
+    assert len(printed.stdout.split(b"] [")[3]) <= logs.MAX_ENDPOINT_LENGTH * 3
+
+
+@pytest.mark.parametrize("cut", range(285, 301))
+def test_a_token_that_is_cut_is_not_logged(service: Service, cut: int) -> None:
+    path = f"/{'x' * (cut - len('GET /'))}{signed()}"
+    line = request_line(service, service.client.get(path).headers["x-request-id"])
+    assert "(token)" in line or cut > 297
+    assert "eyJ" not in line
+
+
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_every_line_of_python_main_has_the_format(database_url: str, workers: str) -> None:
     env = environment(database_url, LOG_LEVEL="info", WEB_CONCURRENCY=workers)
@@ -159,7 +190,8 @@ def test_every_line_of_python_main_has_the_format(database_url: str, workers: st
         service.stop()
         output = service.output()
     assert f", workers: {workers}]" in output
-    assert ", environment test]" in output
+    assert f", workers: {workers}, connections of each: 5 + 0, database: " in output
+    assert ", environment test, " in output
     assert_clean_log(output, database_url)
 
 

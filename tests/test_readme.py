@@ -24,12 +24,21 @@ RUN_BY = [
     (r"(uv run (?:--group \w+ )?pytest -m \w+)(?: --full)?", ".ci/run", r"\1"),
     (r"TEST_DATABASE_URL=\S+ uv run pytest", "tests/test_pooler.py", '"TEST_DATABASE_URL"'),
     (r"(npm ci --prefix \S+)", ".ci/run", r"\1"),
-    (r"apt-get install (\w+)", ".ci/run", r"packages+=(\1)"),
+    (r"uv sync (?:--no-dev )?(--extra \w+)", ".ci/run", r"\1"),
+    (r"uv run --no-dev main\.py (--check)", "tests/test_operation.py", r'"\1"'),
+    (r"apt-get install ([\w-]+)", ".ci/run", r"packages+=(\1)"),
     (r"(openssl rand -base64 32)", "tests/test_examples.py", "openssl"),
     (r"uv run -m benchmarks\.\w+.*", ".ci/run", '-m "benchmarks.$measurement"'),
     (r"(uv run ruff format)(?: && uv run ruff check --fix)?", "check", r"\1"),
     (r"uv run (alembic revision .*)", "tests/test_new_column.py", '"alembic revision'),
     (r"npm install jose", "tests/better_auth/package.json", '"jose"'),
+    (r"npm install -g @railway/cli", "tests/test_platforms.py", "railway"),
+    (r"docker (?:build|run|compose) .*", "tests/test_image.py", "image"),
+    (
+        r"uv run --no-dev (alembic downgrade -1)",
+        "tests/test_database.py",
+        "alembic.command.downgrade",
+    ),
     (r"npm run types", "tests/test_browser.py", "npm run types"),
 ]
 PROGRAMS = {"uv", "npm", "npx", "pip", "apt-get", "openssl", "docker", "./check"}
@@ -123,7 +132,10 @@ def test_every_reason_of_a_401_is_explained() -> None:
     }
     raised = set()
     for node in ast.walk(ast.parse(read("auth.py"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Unauthorized":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+            "Unauthorized",
+            "InvalidToken",
+        }:
             text = ast.literal_eval(ast.unparse(node.args[0]).removeprefix("f"))
             raised |= {text.format(claim=claim, algorithm="HS256") for claim in ("iat", "nbf")}
     assert explained == raised

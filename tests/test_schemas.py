@@ -128,9 +128,9 @@ def test_a_body_needs_the_json_content_type(user: User, content_type: str | None
         ("status=", "Status must be all, pending or completed"),
         ("status=ALL", "Status must be all, pending or completed"),
         ("status=%00", "Status must be all, pending or completed"),
-        ("status=%ED%A0%80", "Status must be all, pending or completed"),
-        ("sort=updated", "Sort must be created or title"),
-        ("sort=title%0A", "Sort must be created or title"),
+        ("status=%ED%A0%80", "Status must not contain characters that cannot be stored"),
+        ("sort=newest", "Sort must be created, title or updated"),
+        ("sort=title%0A", "Sort must be created, title or updated"),
         ("status=all&status=nothing", "Status must be all, pending or completed"),
     ],
 )

@@ -31,7 +31,7 @@ TOO_LARGE = (
 @pytest.fixture(scope="module")
 def served(database_url: str) -> Iterator[Service]:
     """The service as `python main.py` serves it."""
-    program = patient("server.RECEIVE_TIMEOUT", "server.LINGER_TIME")
+    program = patient("protocol.RECEIVE_TIMEOUT", "protocol.LINGER_TIME")
     with running(environment(database_url), program=program) as service:
         yield service
         output = service.output()
@@ -104,7 +104,7 @@ def test_an_idle_connection_stays_open(served: Service) -> None:
 
 
 def test_at_the_end_open_connections_get_their_last_answer(database_url: str) -> None:
-    program = patient("server.RECEIVE_TIMEOUT", "server.DRAIN_TIME")
+    program = patient("protocol.RECEIVE_TIMEOUT", "protocol.DRAIN_TIME")
     with (
         running(environment(database_url), program=program) as service,
         connected_to(service) as idle,

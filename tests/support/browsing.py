@@ -198,5 +198,5 @@ def look(page: Page, state: str, **pictures: str) -> None:
             path = Path(folder, f"{state}-{size}-{scheme}.png")
             page.screenshot(path=path, full_page=True)
         if name := pictures.get(f"{size}_{scheme}"):
-            page.screenshot(path=PROJECT / "docs" / f"{name}.png", animations="disabled")
+            page.screenshot(path=PROJECT / "docs" / f"{name}.png", full_page=True)
     page.set_viewport_size(SIZES["desktop"])

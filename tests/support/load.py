@@ -6,7 +6,7 @@ import statistics
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
@@ -14,12 +14,14 @@ from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 
 from support.postgres import connected
 from support.service import Service, User
 
 LATE = 20.0
 """Seconds that a busy machine may add to a limit; docs/reliability.md has what was measured."""
+MEBIBYTE = 2**20
 COUNT_TOGGLES = """
     CREATE TABLE toggles (task_id int);
     CREATE FUNCTION count_toggle() RETURNS trigger LANGUAGE plpgsql AS
@@ -102,6 +104,34 @@ def writers(service: Service, number: int = 16) -> Iterator[list[Writer]]:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+class Watch:
+    """The service's memory, and how long others wait, while a flood lasts."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.process = psutil.Process(service.process.pid)
+        self.before = self.most = self.process.memory_info().rss
+        self.waits: list[float] = []
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Ask as other clients do until the flood is over."""
+        user = self.service.user()
+        while not done():
+            started = time.monotonic()
+            assert self.service.client.get("/health").status_code == 200
+            between = time.monotonic()
+            assert user.call("GET").status_code == 200
+            self.waits += [between - started, time.monotonic() - between]
+            self.most = max(self.most, self.process.memory_info().rss)
+
+    def assert_bounded(self, mebibytes: int) -> str:
+        grown = (self.most - self.before) / MEBIBYTE
+        assert grown < mebibytes
+        # A second is the aim, as docs/reliability.md shows; this much is no noise.
+        assert max(self.waits) < 3
+        return f"{grown:.0f} MiB more | others waited at most {max(self.waits):.2f} s"
 
 
 class Burst:

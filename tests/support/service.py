@@ -139,6 +139,11 @@ def assert_clean_log(output: str, *canaries: str) -> None:
         assert canary not in output, canary
 
 
+def assert_revalidated(response: httpx.Response) -> None:
+    assert response.headers.get_list("cache-control") == ["private, no-cache"]
+    assert sorted(response.headers["vary"].split(", ")) == ["Authorization", "Origin"]
+
+
 def assert_error(response: httpx.Response, status: int, detail: str, code: str) -> None:
     assert (response.status_code, response.json()) == (status, {"detail": detail, "code": code})
     assert response.headers["content-type"] == "application/json"

@@ -156,7 +156,7 @@ export interface components {
              * Code
              * @enum {string}
              */
-            code: "FORBIDDEN" | "IDEMPOTENCY_KEY_REUSED" | "METHOD_NOT_ALLOWED" | "NOT_FOUND" | "PAYLOAD_TOO_LARGE" | "PRECONDITION_FAILED" | "REQUEST_HEADER_FIELDS_TOO_LARGE" | "REQUEST_TIMEOUT" | "SERVER_ERROR" | "UNAUTHORIZED" | "VALIDATION_ERROR";
+            code: "FORBIDDEN" | "IDEMPOTENCY_KEY_REUSED" | "METHOD_NOT_ALLOWED" | "NOT_FOUND" | "PAYLOAD_TOO_LARGE" | "PRECONDITION_FAILED" | "RATE_LIMITED" | "REQUEST_HEADER_FIELDS_TOO_LARGE" | "REQUEST_TIMEOUT" | "SERVER_ERROR" | "UNAUTHORIZED" | "VALIDATION_ERROR";
         };
         /**
          * HealthResponse
@@ -347,6 +347,11 @@ export interface components {
          * @example </api/user_123/tasks?limit=2&cursor=l8C4JEfomM7-CkC8WzEsIjIwMjYtMDEtMDlUMDk6MzA6MDAiLDJd>; rel="next"
          */
         Link: string;
+        /**
+         * @description The seconds after which a request can succeed.
+         * @example 3
+         */
+        "Retry-After": number;
         /**
          * @description `Bearer`, with `error="invalid_token"` if a token was sent.
          * @example Bearer error="invalid_token"
@@ -578,6 +583,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
+            /** @description The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description The request's headers are over 64 KiB. */
             431: {
                 headers: {
@@ -706,6 +722,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
+            /** @description The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description The request's headers are over 64 KiB. */
             431: {
                 headers: {
@@ -805,6 +832,17 @@ export interface operations {
             /** @description The request body is over 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
@@ -915,6 +953,17 @@ export interface operations {
             /** @description The request body is over 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
@@ -1054,6 +1103,17 @@ export interface operations {
             /** @description The request body is over 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
@@ -1204,6 +1264,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
+            /** @description The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description The request's headers are over 64 KiB. */
             431: {
                 headers: {
@@ -1322,6 +1393,17 @@ export interface operations {
             /** @description The request body is over 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
@@ -1461,6 +1543,17 @@ export interface operations {
             /** @description The request body is over 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The user has sent more requests than `RATE_LIMIT` allows; `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };

@@ -1,0 +1,159 @@
+"""One request and its answer, as uvicorn runs the app for it, and whether the client takes it."""
+
+import asyncio
+import ctypes
+import logging
+import socket
+import struct
+from contextlib import suppress
+from typing import Any, ClassVar
+from urllib.parse import unquote
+
+import httptools
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from errors import ApiError, ServerError, render
+from middleware.request_log import RequestLogMiddleware
+from middleware.response_headers import ResponseHeadersMiddleware
+
+MAX_UNSENT = 128 * 1024
+"""Bytes of an answer that the kernel may hold before they are on their way."""
+MAX_QUERY = 4096
+"""Bytes of a query that endpoints outside the API get to see."""
+TRANSFER_ENCODINGS: dict[str, list[list[bytes]]] = {"1.0": [[]], "1.1": [[], [b"chunked"]]}
+LEAST_TAKEN = 32 * 1024
+"""Bytes that count as something: with one byte now and then a connection would live for days."""
+UNSENT_OPTION = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+MEBIBYTE = 1024 * 1024
+RESET = struct.pack("ii", 1, 0)
+
+logger = logging.getLogger(__name__)
+
+
+class Exchange(RequestResponseCycle):
+    """A request and its answer."""
+
+    failure: ApiError | None = None
+    closes = False
+
+    async def receive(self) -> Any:  # noqa: ANN401  # uvicorn's own types are private
+        """Return a part of the body, or raise what is wrong with it."""
+        if self.failure and not self.response_started:
+            raise self.failure
+        return await super().receive()
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401
+        """Send a part of the answer; announce that the connection closes if it does."""
+        if message["type"] != "http.response.start":
+            await super().send(message)
+            return
+        # What is left of a request that is answered early is not parsed any more.
+        if self.more_body or self.closes or not self.keep_alive:
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await super().send(message)
+        # Uvicorn would close at once, and reset a client that still sends before it has read.
+        self.closes, self.keep_alive = self.closes or not self.keep_alive, True
+
+    async def send_500_response(self) -> None:
+        """Answer in the common body when the app's outermost layers fail."""
+        await answer_with(ServerError())(dict(self.scope), self.receive, self.send)
+
+    def fail(self, error: ApiError) -> None:
+        """Let the app answer that its request will never be complete."""
+        self.failure = error
+        self.message_event.set()
+
+
+def answer_with(error: ApiError) -> ASGIApp:
+    """Make an app that answers with the error, as the service's app would."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await render(error)(scope, receive, send)
+
+    return RequestLogMiddleware(ResponseHeadersMiddleware(answer))
+
+
+def complete_scope(scope: Any, parser: httptools.HttpRequestParser, url: bytes) -> None:  # noqa: ANN401
+    """Put into the scope what the request line says.
+
+    Raises:
+        ValueError: It is not clear where the body ends, or the version is another one.
+        HttpParserInvalidURLError: The URL is none.
+
+    """
+    version = parser.get_http_version()
+    codings = [value.lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
+    if codings not in TRANSFER_ENCODINGS.get(version, ()):
+        raise ValueError("Unsupported HTTP version or Transfer-Encoding")
+    parsed = httptools.parse_url(url)
+    raw_path, query = parsed.path or b"/", parsed.query or b""
+    scope["method"] = parser.get_method().decode()
+    scope["http_version"] = version
+    scope["raw_path"] = raw_path
+    scope["path"] = unquote(raw_path.decode("ascii"))
+    # FastAPI reads the query for every endpoint, which takes 30 ms for 30,000 parameters. Only
+    # the API's endpoints have some, and read it themselves.
+    scope["query_string"] = query if raw_path.startswith(b"/api/") else query[:MAX_QUERY]
+
+
+class WriteWatch:
+    """Cuts off a client that takes nothing of its answers, or next to nothing, for a while."""
+
+    _last_return: ClassVar[float] = 0.0
+    _left = 0
+    _since = 0.0
+
+    def __init__(self, transport: asyncio.Transport, timeout: float) -> None:
+        self.timeout = timeout
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
+        if UNSENT_OPTION is not None:
+            # Else a slow client looks like one that takes nothing: the kernel holds megabytes.
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, MAX_UNSENT)
+
+    def start(self) -> None:
+        """Look every second, until the client has taken all that was written."""
+        if self._timer is None:
+            self.note_progress()
+            self._look()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def note_progress(self) -> None:
+        """Start the time limit anew."""
+        self._left = self._transport.get_write_buffer_size()
+        self._since = asyncio.get_running_loop().time()
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        unsent = self._transport.get_write_buffer_size()
+        if unsent <= self._left - LEAST_TAKEN:
+            self.note_progress()
+        if not unsent:
+            self._timer = None
+        elif loop.time() - self._since < self.timeout:
+            self._timer = loop.call_later(1, self._look)
+        else:
+            logger.warning("Client took nothing of its answer for %d s", self.timeout)
+            # Closed otherwise, it would keep the kernel's part of the answer for minutes.
+            connection = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self._transport.abort()
+            if unsent > MEBIBYTE and loop.time() > WriteWatch._last_return + 1:
+                WriteWatch._last_return = loop.time()
+                # In a thread: it takes a tenth of a second.
+                loop.call_later(2, loop.run_in_executor, None, _return_memory)
+
+
+def _return_memory() -> None:
+    """Let glibc return what it keeps of freed memory: 200 MB after 20 long lists.
+
+    Other C libraries do it by themselves.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

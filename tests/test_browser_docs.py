@@ -1,0 +1,81 @@
+"""Swagger UI in a real browser: what it offers works as it stands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.chromium import CHROMIUM, FLAGS, check_prerequisites
+from support.service import PATIENCE, Service
+from support.tokens import signed
+
+with contextlib.suppress(ModuleNotFoundError):  # check_prerequisites says what is missing
+    from playwright.sync_api import expect, sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Locator, Page
+
+pytestmark = pytest.mark.browser
+
+USER = "user_123"
+"""The user id that the document offers, unless dev.py serves it."""
+
+
+@pytest.fixture
+def docs(service: Service) -> Iterator[Page]:
+    check_prerequisites()
+    expect.set_options(timeout=PATIENCE * 1000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.goto(f"{service.url}/docs")
+        yield page
+        browser.close()
+
+
+def authorize(docs: Page) -> None:
+    docs.get_by_role("button", name="Authorize").first.click()
+    dialog = docs.locator(".modal-ux")
+    expect(dialog.get_by_text("paste the token alone, without the word")).to_be_visible()
+    dialog.get_by_role("textbox").fill(signed(sub=USER))
+    dialog.get_by_role("button", name="Apply credentials").click()
+    dialog.get_by_role("button", name="Close").last.click()
+
+
+def opened(docs: Page, operation: str) -> Locator:
+    block = docs.locator(f"#operations-tasks-{operation}")
+    block.locator(".opblock-summary-control").click()
+    return block
+
+
+def sent(block: Locator) -> tuple[int, object]:
+    """Send the request as it stands; return the status and the body."""
+    block.get_by_role("button", name="Execute").click()
+    response = block.locator(".live-responses-table tbody tr").first
+    status = int(response.locator(".response-col_status").inner_text().split()[0])
+    return status, json.loads(response.locator("pre.microlight").first.inner_text())
+
+
+def test_what_swagger_ui_offers_works_as_it_stands(docs: Page) -> None:
+    authorize(docs)
+    status, task = sent(opened(docs, "create_task"))
+    assert isinstance(task, dict)
+    assert (status, task["user_id"], task["title"]) == (201, USER, "Buy groceries")
+    assert sent(opened(docs, "list_tasks"))[0] == 200
+    for operation, body in {
+        "get_task": task,
+        "update_task": None,
+        "toggle_task": None,
+    }.items():
+        block = opened(docs, operation)
+        block.get_by_placeholder("task_id").fill(str(task["id"]))
+        status, answer = sent(block)
+        assert status == 200
+        assert body is None or answer == body
+    assert sent(opened(docs, "update_tasks"))[0] == 200
+    assert sent(opened(docs, "delete_tasks"))[0] == 200

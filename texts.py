@@ -1,0 +1,28 @@
+"""Comparing texts whatever their case and script: for the search, and for the order of titles."""
+
+import unicodedata
+
+
+def folded(text: str) -> str:
+    """Return what is the same for texts that differ in case or in how accents are encoded.
+
+    In Python, because no function of PostgreSQL does this on every server: `lower` depends on the
+    database's locale, and folds no `ß`.
+    """
+    if text.isascii():
+        return text.lower()
+    composed = unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", composed.casefold())
+
+
+def alphabetical(title: str) -> tuple[str, str]:
+    """Order by letter, whatever the case; an accent decides only between equal letters.
+
+    In Python, because no collation of PostgreSQL does this on every server: the databases'
+    locales differ, and not every server has ICU.
+    """
+    letters = casefolded = title.casefold()
+    if not casefolded.isascii():
+        decomposed = unicodedata.normalize("NFKD", casefolded)
+        letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return letters, casefolded
