@@ -45,7 +45,7 @@ def check() -> tuple[str, str, int, int]:
         sys.exit(f"The example needs Node.js 20.9 or newer; this is {version}.")
     if os.environ.get("TOKENS", WAYS[0]) not in WAYS:
         sys.exit(f"TOKENS is one of {', '.join(WAYS)}.")
-    ports = {}
+    ports: dict[str, int] = {}
     for name, default in (("PAGE_PORT", "3000"), ("PORT", "8000")):
         value = os.environ.get(name, default)
         if not value.isdecimal() or int(value) in ports.values():

@@ -30,7 +30,7 @@ with contextlib.suppress(ModuleNotFoundError):  # `browser` says what is missing
     from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
     from support.service import Service
 
@@ -147,45 +147,43 @@ def test_the_keyboard_is_enough(page: Page, site: Site) -> None:
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     keyboard = page.keyboard
 
-    def tab_to(role: str, name: str, key: str = "Tab") -> None:
-        target = page.get_by_role(role, name=name, exact=True)
+    def tab_to(target: Locator, key: str = "Tab") -> None:
         expect(target).to_be_visible()
         for _ in range(30):
             keyboard.press(key)
             if target.evaluate("element => element === document.activeElement"):
-                # The focus is visible, and not behind something.
                 assert target.evaluate("element => element.matches(':focus-visible')")
                 return
-        pytest.fail(f"Tab does not reach {role} {name}")
+        pytest.fail(f"{key} does not reach {target}")
 
-    tab_to("button", "Create an account")
+    tab_to(page.get_by_role("button", name="Create an account", exact=True))
     keyboard.press("Enter")
-    tab_to("textbox", "Name", "Shift+Tab")
+    tab_to(page.get_by_role("textbox", name="Name", exact=True), "Shift+Tab")
     keyboard.type("Ada")
     keyboard.press("Tab")
     keyboard.type(f"keyboard-{os.getpid()}@example.com")
     keyboard.press("Tab")
     keyboard.type(PASSWORD)
     keyboard.press("Enter")
-    tab_to("textbox", "New task")
+    tab_to(page.get_by_role("textbox", name="New task", exact=True))
     keyboard.type("Bananas")
     keyboard.press("Enter")
     expect(titles(page)).to_have_text(["Bananas"])
-    tab_to("checkbox", "Bananas: done")
+    tab_to(page.get_by_role("checkbox", name="Bananas: done", exact=True))
     keyboard.press("Space")
     expect(page.get_by_text("0 left, 1 completed")).to_be_visible()
     expect(checkbox(page, "Bananas")).to_be_focused()
-    tab_to("button", "Edit Bananas")
+    tab_to(page.get_by_role("button", name="Edit Bananas", exact=True))
     keyboard.press("Enter")
     expect(page.get_by_role("textbox", name="Title")).to_be_focused()
     keyboard.press("Control+A")
     keyboard.type("Two bananas")
     keyboard.press("Enter")
     expect(page.get_by_role("button", name="Edit Two bananas")).to_be_focused()
-    tab_to("button", "Delete Two bananas")
+    tab_to(page.get_by_role("button", name="Delete Two bananas", exact=True))
     keyboard.press("Enter")
     expect(page.get_by_role("list", name="Tasks")).to_be_focused()
-    tab_to("button", "Undo", "Shift+Tab")
+    tab_to(page.get_by_role("button", name="Undo", exact=True), "Shift+Tab")
     keyboard.press("Enter")
     expect(titles(page)).to_have_text(["Two bananas"])
     expect(page.get_by_role("list", name="Tasks")).to_be_focused()

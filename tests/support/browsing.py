@@ -7,7 +7,7 @@ import itertools
 import os
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -21,7 +21,14 @@ with contextlib.suppress(ModuleNotFoundError):  # `browser` says what is missing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        Locator,
+        Page,
+        Route,
+        ViewportSize,
+    )
 
     from support.service import Service
 
@@ -29,7 +36,11 @@ PASSWORD = "a-long-password"
 AXE = FRONTEND / "node_modules" / "axe-core" / "axe.min.js"
 LATENCY = 2500
 API = "**/api/*/tasks**"
-SIZES = {"desktop": {"width": 1000, "height": 860}, "phone": {"width": 360, "height": 740}}
+SIZES: dict[str, ViewportSize] = {
+    "desktop": {"width": 1000, "height": 860},
+    "phone": {"width": 360, "height": 740},
+}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @pytest.fixture(scope="session")
@@ -188,7 +199,7 @@ def assert_accessible(page: Page, state: str) -> None:
 
 def look(page: Page, state: str, **pictures: str) -> None:
     """Check one state in both schemes and sizes, and take the documentation's pictures of it."""
-    for scheme, size in itertools.product(("light", "dark"), SIZES):
+    for scheme, size in itertools.product(SCHEMES, SIZES):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size(SIZES[size])
         assert_accessible(page, f"{state}, {scheme}, {size}")
