@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.chromium import CHROMIUM, FLAGS, check_prerequisites
-from support.service import PATIENCE, Service
+from support.service import Service
 from support.tokens import signed
 
-with contextlib.suppress(ModuleNotFoundError):  # check_prerequisites says what is missing
-    from playwright.sync_api import expect, sync_playwright
+with contextlib.suppress(ModuleNotFoundError):  # `browser` says what is missing
+    from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.browser
@@ -27,15 +24,9 @@ USER = "user_123"
 
 
 @pytest.fixture
-def docs(service: Service) -> Iterator[Page]:
-    check_prerequisites()
-    expect.set_options(timeout=PATIENCE * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.goto(f"{service.url}/docs")
-        yield page
-        browser.close()
+def docs(page: Page, service: Service) -> Page:
+    page.goto(f"{service.url}/docs")
+    return page
 
 
 def authorize(docs: Page) -> None:

@@ -39,8 +39,8 @@ export default function TaskPage() {
         <Link href={list.size ? `/?${list}` : "/"}>← All tasks</Link>
       </p>
       <Problem text={problem} retry={canRetry ? () => void load() : undefined} />
+      {!task && <h1>Task</h1>}
       {!task && !problem && <p role="status">Loading the task…</p>}
-      {!task && problem && <h1>No task</h1>}
       {task && (
         <article className="card">
           <h1>{task.title}</h1>
