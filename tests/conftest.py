@@ -12,6 +12,8 @@ from sqlalchemy import make_url
 from support.postgres import fragile_server, new_database, passable_folder
 from support.service import PROJECT, Service, User, assert_clean_log, environment, running
 
+pytest_plugins = ["support.browsing"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="as often as docs/reliability.md says")

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.chromium import CHROMIUM, FLAGS, check_prerequisites
-from support.service import PATIENCE, Service
+from support.browsing import sign_up
+from support.service import Service
 from support.tokens import signed
 
-with contextlib.suppress(ModuleNotFoundError):  # check_prerequisites says what is missing
-    from playwright.sync_api import expect, sync_playwright
+with contextlib.suppress(ModuleNotFoundError):  # `browser` says what is missing
+    from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.browser
@@ -27,15 +25,9 @@ USER = "user_123"
 
 
 @pytest.fixture
-def docs(service: Service) -> Iterator[Page]:
-    check_prerequisites()
-    expect.set_options(timeout=PATIENCE * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.goto(f"{service.url}/docs")
-        yield page
-        browser.close()
+def docs(page: Page, service: Service) -> Page:
+    page.goto(f"{service.url}/docs")
+    return page
 
 
 def authorize(docs: Page) -> None:
@@ -79,3 +71,27 @@ def test_what_swagger_ui_offers_works_as_it_stands(docs: Page) -> None:
         assert body is None or answer == body
     assert sent(opened(docs, "update_tasks"))[0] == 200
     assert sent(opened(docs, "delete_tasks"))[0] == 200
+
+
+def test_swagger_ui_takes_a_token_of_better_auth(page: Page, site: tuple[str, Service]) -> None:
+    url, service = site
+    sign_up(page, url)
+    token, user_id = page.evaluate(
+        """async () => [
+            (await (await fetch("/api/auth/token")).json()).token,
+            (await (await fetch("/api/auth/get-session")).json()).user.id,
+        ]"""
+    )
+    page.goto(f"{service.url}/docs")
+    page.get_by_role("button", name="Authorize").first.click()
+    page.locator(".auth-container input").fill(token)
+    page.locator(".auth-btn-wrapper").get_by_role("button", name="Apply credentials").click()
+    page.locator(".auth-btn-wrapper").get_by_role("button", name="Close").click()
+    for operation, answer in (("create_task", "201"), ("list_tasks", "200")):
+        block = page.locator(f"[id$='{operation}']")
+        block.locator("button.opblock-summary-control").click()
+        block.get_by_placeholder("user_id").fill(user_id)
+        block.get_by_role("button", name="Execute").click()
+        live = block.locator(".live-responses-table tbody")
+        expect(live.locator(".response-col_status").first).to_contain_text(answer)
+        expect(live).to_contain_text("Buy groceries")

@@ -15,8 +15,12 @@ import httpx
 import pytest
 
 from support.network import free_port
+from support.postgres import new_database
 from support.service import PATIENCE, PROJECT, Service, environment, running, wait_for
 
+BUILD_PATIENCE = 900.0
+"""Seconds for a build of the page, which takes 20 on an idle machine."""
+PAGE_SECRET = "the-frontend's-own-secret-canary-0123456789"
 FRONTEND = PROJECT / "examples" / "frontend"
 NEXT = FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next"
 CHROMIUM = "/usr/bin/chromium"
@@ -45,7 +49,7 @@ def check_prerequisites() -> None:
 
 def build() -> None:
     """Build the page, unless these sources are built: another run may be serving them."""
-    sources = [*FRONTEND.glob("app/**/*"), *FRONTEND.glob("lib/*"), *FRONTEND.glob("*.config.ts")]
+    sources = [*FRONTEND.glob("app/**/*"), *FRONTEND.glob("lib/*"), *FRONTEND.glob("*.ts")]
     sources = sorted(path for path in sources if path.is_file())
     lock = FRONTEND / "package-lock.json"
     contents = [path.read_bytes() for path in [*sources, lock]]
@@ -64,29 +68,33 @@ def build() -> None:
 
 
 @contextmanager
-def frontend(database_url: str, token_lifetime: str = "15m") -> Iterator[tuple[str, Service]]:
-    """Serve the page with its Better Auth, and the service at another origin."""
+def served_page(url: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Serve the page with its Better Auth."""
     build()
+    page = subprocess.Popen(
+        ["node", NEXT, "start", "--port", url.rpartition(":")[2]],
+        cwd=FRONTEND,
+        env=os.environ | {"BETTER_AUTH_URL": url, "BETTER_AUTH_SECRET": PAGE_SECRET, **variables},
+    )
+    try:
+        wait_for(lambda: answers(url))
+        yield page
+    finally:
+        page.terminate()
+        page.wait(timeout=PATIENCE)
+
+
+@contextmanager
+def frontend(database_url: str, **variables: str) -> Iterator[tuple[str, Service]]:
+    """Serve the page, and the service at another origin."""
     url = f"http://localhost:{free_port()}"
     env = environment(database_url, BETTER_AUTH_URL=url, ALLOWED_ORIGINS=url)
-    with running(env) as service:
-        page = subprocess.Popen(
-            ["node", NEXT, "start", "--port", url.rpartition(":")[2]],
-            cwd=FRONTEND,
-            env=os.environ
-            | {
-                "BETTER_AUTH_URL": url,
-                "BETTER_AUTH_SECRET": "the-frontend's-own-secret-canary-0123456789",
-                "API_URL": service.url,
-                "TOKEN_LIFETIME": token_lifetime,
-            },
-        )
-        try:
-            wait_for(lambda: answers(url))
+    if variables.get("TOKENS") == "shared-secret":
+        env |= {"BETTER_AUTH_URL": "", "BETTER_AUTH_SECRET": PAGE_SECRET}
+    with running(env) as service, new_database() as users:
+        variables = {"API_URL": service.url, "USERS_DATABASE_URL": users} | variables
+        with served_page(url, **variables):
             yield url, service
-        finally:
-            page.terminate()
-            page.wait(timeout=PATIENCE)
 
 
 def answers(url: str) -> bool:

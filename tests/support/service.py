@@ -122,9 +122,9 @@ def patient(*limits: str) -> tuple[str, str]:
     return "-c", f"{raised}import runpy\nrunpy.run_path('main.py', run_name='__main__')"
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:  # noqa: ANN401
+def wait_for(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:  # noqa: ANN401
     """Return the condition's value as soon as it is true."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)

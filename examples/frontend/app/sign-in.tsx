@@ -3,27 +3,35 @@
 import { useState, type FormEvent } from "react";
 import { authClient } from "@/lib/auth-client";
 
-export function SignIn() {
+/** Sign in or up. `again` is the address of a user whose session has ended. */
+export function SignIn({ again }: { again?: string }) {
   const [isNew, setIsNew] = useState(false);
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(false);
 
   async function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
+    if (busy) return;
     const form = new FormData(event.currentTarget);
     const email = String(form.get("email"));
     const password = String(form.get("password"));
     setBusy(true);
-    const answer = isNew
-      ? await authClient.signUp.email({ email, password, name: String(form.get("name")) })
-      : await authClient.signIn.email({ email, password });
+    setError("");
+    const answer = await (isNew
+      ? authClient.signUp.email({ email, password, name: String(form.get("name")) })
+      : authClient.signIn.email({ email, password })
+    ).catch(() => ({ error: { message: "The sign-in cannot be reached. Please try again." } }));
     setBusy(false);
     setError(answer.error ? (answer.error.message ?? "That did not work. Please try again.") : "");
   }
 
+  const action = isNew ? "Sign up" : "Sign in";
   return (
     <main className="narrow">
       <h1>{isNew ? "Create your account" : "Welcome back"}</h1>
+      {again && (
+        <p role="status">Your session has ended. Sign in again to go on: what you typed is kept.</p>
+      )}
       <form className="card stack" onSubmit={submit}>
         {isNew && (
           <label>
@@ -33,7 +41,7 @@ export function SignIn() {
         )}
         <label>
           Email
-          <input name="email" type="email" autoComplete="email" required />
+          <input name="email" type="email" autoComplete="email" defaultValue={again} required />
         </label>
         <label>
           Password
@@ -43,12 +51,13 @@ export function SignIn() {
             autoComplete={isNew ? "new-password" : "current-password"}
             minLength={8}
             required
+            autoFocus={Boolean(again)}
           />
         </label>
         <p role="alert" className="error">
           {error}
         </p>
-        <button disabled={busy}>{isNew ? "Sign up" : "Sign in"}</button>
+        <button aria-disabled={busy}>{busy ? "One moment…" : action}</button>
       </form>
       <p className="center">
         {isNew ? "You have an account?" : "New here?"}{" "}

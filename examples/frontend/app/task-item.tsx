@@ -1,22 +1,30 @@
 "use client";
 
 import Link from "next/link";
-import { useEffect, useRef, useState, type FormEvent } from "react";
+import { useSearchParams } from "next/navigation";
+import { useEffect, useRef, useState } from "react";
 import type { Task, TaskChanges } from "@/lib/tasks";
+import { TaskEditor } from "./task-editor";
 
 interface Props {
   task: Task;
+  isSaving: boolean;
   onToggle: () => void;
-  /** Change the task. Returns the error message, or "" on success. */
-  onUpdate: (changes: TaskChanges) => Promise<string>;
-  onDelete: () => void;
+  onDelete: () => Promise<void>;
+  /** Change a version of the task, and load the list again. */
+  onUpdate: (seen: Task, changes: TaskChanges) => Promise<unknown>;
+  /** Create the task again that was deleted elsewhere during the edit. */
+  onAdd: (title: string, description: string | null) => Promise<unknown>;
+  /** Hold the task in the list, whatever happens to it, or let it go. */
+  onHold: (held: boolean) => void;
 }
 
-export function TaskItem({ task, onToggle, onUpdate, onDelete }: Props) {
+export function TaskItem({ task, isSaving, onToggle, onDelete, onUpdate, onAdd, onHold }: Props) {
   const [editing, setEditing] = useState(false);
-  const [error, setError] = useState("");
+  const [deleting, setDeleting] = useState(false);
   const edit = useRef<HTMLButtonElement>(null);
   const wasEditing = useRef(false);
+  const params = useSearchParams();
 
   // After editing, put the focus back on the Edit button.
   useEffect(() => {
@@ -24,47 +32,27 @@ export function TaskItem({ task, onToggle, onUpdate, onDelete }: Props) {
     wasEditing.current = editing;
   }, [editing]);
 
-  async function save(event: FormEvent<HTMLFormElement>) {
-    event.preventDefault();
-    const data = new FormData(event.currentTarget);
-    const title = String(data.get("title"));
-    const description = String(data.get("description")) || null;
-    const problem = await onUpdate({ title, description });
-    setError(problem);
-    if (!problem) setEditing(false);
+  function open(isOpen: boolean) {
+    setEditing(isOpen);
+    onHold(isOpen);
+  }
+
+  async function remove() {
+    if (deleting) return;
+    setDeleting(true);
+    await onDelete();
+    setDeleting(false);
   }
 
   if (editing) {
     return (
       <li>
-        <form
-          className="stack"
-          onSubmit={save}
-          onKeyDown={(event) => event.key === "Escape" && setEditing(false)}
-        >
-          <label>
-            Title
-            <input name="title" defaultValue={task.title} autoFocus />
-          </label>
-          <label>
-            Description
-            <textarea name="description" rows={2} defaultValue={task.description ?? ""} />
-          </label>
-          <p role="alert" className="error">
-            {error}
-          </p>
-          <div className="actions">
-            <button>Save</button>
-            <button type="button" className="quiet" onClick={() => setEditing(false)}>
-              Cancel
-            </button>
-          </div>
-        </form>
+        <TaskEditor task={task} onUpdate={onUpdate} onAdd={onAdd} onClose={() => open(false)} />
       </li>
     );
   }
   return (
-    <li className={task.completed ? "task done" : "task"}>
+    <li className={task.completed ? "task done" : "task"} aria-busy={isSaving || deleting}>
       <input
         type="checkbox"
         checked={task.completed}
@@ -72,23 +60,29 @@ export function TaskItem({ task, onToggle, onUpdate, onDelete }: Props) {
         aria-label={`${task.title}: done`}
       />
       <div className="text">
-        <Link href={`/tasks/${task.id}`}>{task.title}</Link>
+        {/* Not a request for each task in the list. */}
+        <Link href={`/tasks/${task.id}${params.size ? `?${params}` : ""}`} prefetch={false}>
+          {task.title}
+        </Link>
         {task.description && <p>{task.description}</p>}
+        {isSaving && <p className="saving">Saving…</p>}
       </div>
       <div className="actions">
         <button
           ref={edit}
           className="quiet"
           aria-label={`Edit ${task.title}`}
-          onClick={() => {
-            setError("");
-            setEditing(true);
-          }}
+          onClick={() => open(true)}
         >
           Edit
         </button>
-        <button className="quiet danger" aria-label={`Delete ${task.title}`} onClick={onDelete}>
-          Delete
+        <button
+          className="quiet danger"
+          aria-label={`Delete ${task.title}`}
+          aria-disabled={deleting}
+          onClick={() => void remove()}
+        >
+          {deleting ? "Deleting…" : "Delete"}
         </button>
       </div>
     </li>

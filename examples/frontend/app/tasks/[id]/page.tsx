@@ -1,30 +1,46 @@
 "use client";
 
 import Link from "next/link";
-import { useParams } from "next/navigation";
-import { useEffect, useState } from "react";
+import { useParams, useSearchParams } from "next/navigation";
+import { useCallback, useState } from "react";
+import { messageOf, Problem } from "@/app/problem";
 import { useApi } from "@/app/session";
-import type { Task } from "@/lib/tasks";
+import { useRefresh } from "@/app/use-refresh";
+import { ApiError, type Task } from "@/lib/tasks";
 
 /** Show one task at its own address, or the API's error: another user's task, for example. */
 export default function TaskPage() {
   const api = useApi();
   const { id } = useParams<{ id: string }>();
+  const list = useSearchParams();
   const [task, setTask] = useState<Task>();
-  const [error, setError] = useState("");
+  const [problem, setProblem] = useState("");
+  const [canRetry, setCanRetry] = useState(false);
 
-  useEffect(() => {
-    api.get(Number(id)).then(setTask, (problem: Error) => setError(problem.message));
+  const load = useCallback(async () => {
+    try {
+      const found = await api.get(Number(id));
+      setTask(found);
+      setProblem("");
+      document.title = `${found.title} · Tasks`;
+    } catch (error) {
+      // Deleted elsewhere, or not this user's: what is shown is no more.
+      const isRefused = error instanceof ApiError && error.status < 500;
+      if (isRefused) setTask(undefined);
+      setCanRetry(!isRefused);
+      setProblem(messageOf(error));
+    }
   }, [api, id]);
+  useRefresh(load);
 
   return (
     <>
       <p>
-        <Link href="/">← All tasks</Link>
+        <Link href={list.size ? `/?${list}` : "/"}>← All tasks</Link>
       </p>
-      <p role="alert" className="error">
-        {error}
-      </p>
+      <Problem text={problem} retry={canRetry ? () => void load() : undefined} />
+      {!task && <h1>Task</h1>}
+      {!task && !problem && <p role="status">Loading the task…</p>}
       {task && (
         <article className="card">
           <h1>{task.title}</h1>
