@@ -77,10 +77,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await app.state.rate_limiter.close()
     database.close()
     monitoring.close()
+    if app.state.telemetry:
+        app.state.telemetry.close()
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the app."""
+    telemetry = monitoring.start_telemetry(VERSION, settings.environment)
     # Without its document, FastAPI has no pages that show it.
     framework = FastAPIOffline if settings.docs == "on" else partial(FastAPI, openapi_url=None)
     app = framework(
@@ -93,9 +96,13 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_tags=openapi.TAGS,
         swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
         lifespan=lifespan,
+        telemetry=telemetry.for_fastapi if telemetry else monitoring.NO_TELEMETRY,
     )
+    app.state.telemetry = telemetry
     monitoring.start(settings, f"todo-backend@{VERSION}")
     app.state.database = Database(settings)
+    if telemetry:
+        telemetry.observe(app.state.database.pool)
     app.state.token_verifier = TokenVerifier(settings)
     app.state.rate_limiter = _rate_limiter(settings)
     # Before the documentation, and without include_router, which matches each path twice.

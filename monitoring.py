@@ -1,8 +1,14 @@
-"""Errors as events for Sentry: their class and place, never what users sent or what they have."""
+"""What others are told of the service: Sentry its errors, a collector its telemetry.
+
+Neither gets anything that users sent or have.
+"""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from fastapi.telemetry import TelemetryConfig
 
 import errors
 from config import Settings
@@ -11,11 +17,18 @@ from logs import request_context
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint
 
+    from telemetry import Telemetry
+
 FLUSH_TIMEOUT = 1.0
 """Seconds in which the last events are sent before the service ends."""
 SENT = (
     *("event_id", "timestamp", "platform", "level", "sdk"),
     *("release", "environment", "transaction", "tags"),
+)
+NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+ENDPOINTS = (
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
 )
 SENT_OF_A_FRAME = ("filename", "module", "function", "lineno", "in_app")
 
@@ -57,6 +70,27 @@ def close() -> None:
 
         errors.reporters.remove(_report)
         sentry_sdk.get_client().close(FLUSH_TIMEOUT)
+
+
+def start_telemetry(version: str, environment: str) -> "Telemetry | None":
+    """Return what measures the service, if the environment names a collector."""
+    named = [name for name in ENDPOINTS if os.environ.get(name)]
+    if not named or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+    if protocol != "http/protobuf":
+        logger.warning("No telemetry: OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf")
+        return None
+    try:
+        from telemetry import Telemetry  # noqa: PLC0415  # the extra `telemetry`
+
+        return Telemetry(version, environment)
+    except Exception as exc:  # noqa: BLE001  # platforms set these variables for all their services
+        reason = type(exc).__name__
+        if isinstance(exc, ImportError):
+            reason = "it needs uv sync --extra telemetry"
+        logger.warning("No telemetry, although %s is set: %s", named[0], reason)
+        return None
 
 
 def _report(exc: Exception, place: str) -> None:

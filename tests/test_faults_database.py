@@ -139,9 +139,10 @@ def test_a_connection_that_ends_just_before_its_statement(
 ) -> None:
     """The statement is sent, but PostgreSQL ends the connection before it reads it."""
     times = sized(2, 20)
+    refused = 0
     with connected(server.url) as cursor:
         for _ in range(times):
-            for method, suffix, expected in (("PATCH", "/complete", 500), ("GET", "", 200)):
+            for method, suffix in (("PATCH", "/complete"), ("GET", "")):
                 user = fragile.user()
                 task_id = user.create()["id"]
                 assert {answer.status_code for answer in at_once(fragile, POOL_SIZE)} == {200}
@@ -159,13 +160,20 @@ def test_a_connection_that_ends_just_before_its_statement(
                     time.sleep(0.3)
                     for backend in backends:
                         backend.resume()
-                    assert {call.result().status_code for call in calls} == {expected}
+                    statuses = [call.result().status_code for call in calls]
                 cursor.execute("SELECT count(*) FROM toggles WHERE task_id = %s", [task_id])
-                assert cursor.fetchone() == (0,)
+                if method == "GET":
+                    assert set(statuses) == {200}
+                else:
+                    # Those that found no connection had a new one.
+                    assert cursor.fetchone() == (statuses.count(200),)
+                    assert set(statuses) <= {200, 500}
+                    refused += statuses.count(500)
+    assert refused > 0
     record_property(
         "Connections ended by PostgreSQL when their statement was already sent",
-        f"{times} | reads: 0 of {times * POOL_SIZE} failed; toggles: all 500, none executed |"
-        " at once",
+        f"{times} | reads: 0 of {times * POOL_SIZE} failed; toggles: {refused} of"
+        f" {times * POOL_SIZE} answered 500, and none of these executed | at once",
     )
 
 

@@ -116,10 +116,13 @@ def test_each_500_of_an_outage_is_an_event(tracker: Sentry) -> None:
     url = "postgresql://someone:database-canary@127.0.0.1:1/nowhere"
     with running(environment(url, SENTRY_DSN=tracker.dsn)) as service:
         user = service.user()
-        ids = fail(user, *[("GET", "", None)] * 3, ("POST", "", {"title": "title-canary"}))
+        calls = [("GET", "", None), ("GET", "", None), ("HEAD", "", None)]
+        ids = fail(user, *calls, ("POST", "", {"title": "title-canary"}))
         service.stop()
         events = tracker.wait_for_events(4)
     assert {event["tags"]["request_id"] for event in events} == set(ids)
+    names = sorted(event["transaction"] for event in events)
+    assert names == [*["GET /api/{user_id}/tasks"] * 3, "POST /api/{user_id}/tasks"]
     assert_nothing_of_anybody(tracker, url, "127.0.0.1:1", user.id)
 
 

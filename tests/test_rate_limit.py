@@ -184,9 +184,12 @@ def test_a_redis_that_fails_disturbs_nobody(database_url: str, redis: Redis, how
                 assert user.call("GET").status_code == 200
             redis.start()
         else:
+            before = redis.connections()
             with redis.frozen():
-                for _ in range(20):
+                for _ in range(40):
                     assert user.call("GET").status_code == 200
+            # Not each of them has tried it, and waited.
+            assert redis.connections() - before < 20
         wait_for(lambda: refused(user))
         output = service.output()
         assert output.count(NOT_ENFORCED) == 1

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import redis
+
 from support.network import free_port
 from support.service import PATIENCE, wait_for
 
@@ -32,6 +34,11 @@ class Redis:
         assert self._process.poll() is None
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+    def connections(self) -> int:
+        """Return how many it has ever been asked for."""
+        with redis.Redis.from_url(self.url) as client:
+            return int(client.info("stats")["total_connections_received"])
 
     def stop(self) -> None:
         self._process.kill()
