@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.chromium import CHROMIUM, FLAGS, check_prerequisites
-from support.service import PATIENCE, Service
+from support.service import PATIENCE
 from support.tokens import signed
 
-with contextlib.suppress(ModuleNotFoundError):  # check_prerequisites says what is missing
-    from playwright.sync_api import expect, sync_playwright
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Locator, Page
+
+    from support.service import Service
 
 pytestmark = pytest.mark.browser
 
@@ -26,22 +21,10 @@ USER = "user_123"
 """The user id that the document offers, unless dev.py serves it."""
 
 
-@pytest.fixture
-def docs(service: Service) -> Iterator[Page]:
-    check_prerequisites()
-    expect.set_options(timeout=PATIENCE * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.goto(f"{service.url}/docs")
-        yield page
-        browser.close()
-
-
 def authorize(docs: Page) -> None:
     docs.get_by_role("button", name="Authorize").first.click()
     dialog = docs.locator(".modal-ux")
-    expect(dialog.get_by_text("paste the token alone, without the word")).to_be_visible()
+    dialog.get_by_text("paste the token alone, without the word").wait_for()
     dialog.get_by_role("textbox").fill(signed(sub=USER))
     dialog.get_by_role("button", name="Apply credentials").click()
     dialog.get_by_role("button", name="Close").last.click()
@@ -61,21 +44,23 @@ def sent(block: Locator) -> tuple[int, object]:
     return status, json.loads(response.locator("pre.microlight").first.inner_text())
 
 
-def test_what_swagger_ui_offers_works_as_it_stands(docs: Page) -> None:
-    authorize(docs)
-    status, task = sent(opened(docs, "create_task"))
+def test_what_swagger_ui_offers_works_as_it_stands(page: Page, service: Service) -> None:
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(f"{service.url}/docs")
+    authorize(page)
+    status, task = sent(opened(page, "create_task"))
     assert isinstance(task, dict)
     assert (status, task["user_id"], task["title"]) == (201, USER, "Buy groceries")
-    assert sent(opened(docs, "list_tasks"))[0] == 200
+    assert sent(opened(page, "list_tasks"))[0] == 200
     for operation, body in {
         "get_task": task,
         "update_task": None,
         "toggle_task": None,
     }.items():
-        block = opened(docs, operation)
+        block = opened(page, operation)
         block.get_by_placeholder("task_id").fill(str(task["id"]))
         status, answer = sent(block)
         assert status == 200
         assert body is None or answer == body
-    assert sent(opened(docs, "update_tasks"))[0] == 200
-    assert sent(opened(docs, "delete_tasks"))[0] == 200
+    assert sent(opened(page, "update_tasks"))[0] == 200
+    assert sent(opened(page, "delete_tasks"))[0] == 200
