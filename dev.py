@@ -1,7 +1,8 @@
-"""The first start: `uv run dev.py` runs the service with everything it needs on one machine.
+"""The developer's tool: `uv run dev.py` runs the service with all it needs on one machine.
 
 A PostgreSQL of its own from a wheel, its data in `.postgres/`; a random secret in `.env`; the
 service with reload; a demo token to try it with. The service itself knows nothing of this.
+`uv run dev.py --help` lists the other commands, which are in `dev_commands.py`.
 """
 
 import contextlib
@@ -15,15 +16,19 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import fasteners
 import psutil
 
-from dev_postgres import START_TIMEOUT, EmbeddedPostgres, SetupError, wait_until_it_answers
+from dev_postgres import (
+    START_TIMEOUT,
+    EmbeddedPostgres,
+    SetupError,
+    only_one,
+    wait_until_it_answers,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -32,7 +37,6 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent
 ENV_FILE = PROJECT / ".env"
-DEMO_USER = "demo-user"
 DEMO_TOKEN_LIFETIME = 24 * 3600
 
 
@@ -67,15 +71,6 @@ def check_port(port: int) -> None:
             raise SetupError(message) from exc
 
 
-def demo_token(secret: str) -> str:
-    """Return a token for the demo user, valid for a day."""
-    from jose import jwt
-
-    now = int(time.time())
-    claims = {"sub": DEMO_USER, "name": "Demo", "iat": now, "exp": now + DEMO_TOKEN_LIFETIME}
-    return jwt.encode(claims, secret, "HS256")
-
-
 def answers(url: str) -> bool:
     """Tell whether a GET of the http URL succeeds."""
     with contextlib.suppress(OSError):
@@ -92,7 +87,10 @@ def introduce(settings: "Settings") -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.1)
-    token = demo_token(settings.better_auth_secret.get_secret_value())
+    from dev_commands import DEMO_USER, signed_token
+
+    secret = settings.better_auth_secret.get_secret_value()
+    token = signed_token(secret, DEMO_USER, DEMO_TOKEN_LIFETIME)
     _say(f"""
 The service runs. Interactive documentation: {base}/docs
 
@@ -105,6 +103,7 @@ Create a task:
 curl -X POST {base}/api/{DEMO_USER}/tasks -H "Authorization: Bearer {token}" \
 -H "Content-Type: application/json" -d '{{"title": "Buy groceries"}}'
 
+For another user: uv run dev.py token --user bob. All commands: uv run dev.py --help
 Ctrl-C ends the service and its PostgreSQL; the tasks stay in .postgres/.
 """)
 
@@ -119,6 +118,7 @@ def service() -> "FastAPI":
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
+    from dev_commands import DEMO_USER
     from main import app
 
     wait_until_it_answers(os.environ["DATABASE_URL"])
@@ -138,19 +138,6 @@ def follow_uv() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-@contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases even after a kill -9."""
-    lock = fasteners.InterProcessLock(folder / "lock")
-    # One whose `uv run` was just killed takes a moment to end.
-    if not lock.acquire(timeout=5):
-        raise SetupError("dev.py already runs in this folder. End it with Ctrl-C there first.")
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def serve(database_url: str) -> None:
@@ -219,7 +206,7 @@ def run() -> None:
 
 
 def main() -> NoReturn:
-    """Run, and say in one line why it cannot."""
+    """Run what the command line says, and say in one line why it cannot."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -230,7 +217,12 @@ def main() -> NoReturn:
     os.chdir(PROJECT)
     follow_uv()
     try:
-        run()
+        if arguments := sys.argv[1:]:
+            import dev_commands
+
+            dev_commands.run(arguments)
+        else:
+            run()
     except (SetupError, PermissionError) as exc:
         sys.exit(str(exc))
     except KeyboardInterrupt:

@@ -9,9 +9,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import fasteners
 import psutil
 import psycopg2
 
@@ -141,6 +142,19 @@ class EmbeddedPostgres:
             if str(self.data) in psutil.Process(int(lines[0])).cmdline():
                 return int(lines[3])
         return None
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system releases even after a kill -9."""
+    lock = fasteners.InterProcessLock(folder / "lock")
+    # One whose `uv run` was just killed takes a moment to end.
+    if not lock.acquire(timeout=5):
+        raise SetupError("dev.py already runs in this folder. End it with Ctrl-C there first.")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def wait_until_it_answers(url: str) -> None:

@@ -258,3 +258,52 @@ def test_a_postgresql_that_does_not_start_says_why(clone: Path) -> None:
         assert "is not a database cluster directory" in launch.output()
         assert "Traceback" not in launch.output()
     assert data.exists()
+
+
+def reset(clone: Path, *options: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "dev.py", "reset", *options],
+        cwd=clone,
+        env={"PATH": os.environ["PATH"]},
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_a_reset_asks_first_and_leaves_an_empty_database(clone: Path) -> None:
+    nothing = reset(clone, "--yes")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert "Nothing to reset" in nothing.stderr
+    with launched(clone) as first:
+        assert first.create_task().status_code == 201
+        assert first.interrupt() == 0
+    for typed in ("", "n\n"):
+        refused = reset(clone, typed=typed)
+        assert refused.returncode == 1
+        assert "This deletes all tasks" in refused.stdout
+        assert "Nothing was deleted" in refused.stderr
+        assert (clone / ".postgres" / "data").exists()
+    env_file = (clone / ".env").read_text()
+    assert reset(clone, typed="yes\n").returncode == 0
+    assert not list(clone.glob(".postgres/data*"))
+    with launched(clone) as second:
+        assert second.titles() == []
+        assert (clone / ".env").read_text() == env_file
+
+
+@pytest.mark.slow
+def test_a_reset_waits_for_dev_py_but_not_for_what_a_killed_one_left(clone: Path) -> None:
+    with launched(clone) as launch:
+        assert launch.create_task().status_code == 201
+        refused = reset(clone, "--yes")
+        assert refused.returncode == 1
+        assert "dev.py already runs in this folder" in refused.stderr
+        assert len(launch.titles()) == 1
+        launch.process.kill()
+        launch.process.wait()
+        wait_for(lambda: {process.info["name"] for process in processes_of(clone)} == {"postgres"})
+        assert reset(clone, "--yes").returncode == 0
+        assert processes_of(clone) == []

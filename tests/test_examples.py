@@ -133,7 +133,7 @@ def test_the_example_of_a_task_is_a_task(user: User) -> None:
 
 
 def test_a_generated_secret_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = block(read("docs/authentication.md"), "sh")
+    command = block(section(read("docs/authentication.md"), "## With the shared secret"), "sh")
     assert command.startswith("openssl")
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:password@localhost/tasks")
     monkeypatch.setenv("ALLOWED_ORIGINS", "http://localhost:3000")

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from auth import HS256
 from config import Settings
+from dev_commands import advice
+from jwks import KEY_TYPES
 from support.pages import PAGES, blocks, name, read, section
 from support.service import PROJECT, Service
 
@@ -16,6 +19,8 @@ API = read("docs/api.md")
 RUN_BY = [
     (r"pip install uv", ".ci/run", 'pip" install --quiet uv'),
     (r"(?:PORT=8001 )?uv run dev\.py", ".ci/run", 'PORT="$PORT" uv run dev.py'),
+    (r"uv run dev\.py (token|explain|reset|--help)(?: .*)?", "tests/test_dev_commands.py", r'"\1"'),
+    (r"uv run -m (postman\.generate)", "tests/test_postman.py", r'"\1"'),
     (r"uv run examples/start\.py", "tests/test_browser.py", '"examples/start.py"'),
     (r"(uv sync --no-dev --frozen --compile-bytecode)", ".ci/run", r"stranger \1"),
     (r"(uv run --no-dev main\.py)", ".ci/run", r"stranger \1"),
@@ -31,6 +36,7 @@ RUN_BY = [
     (r"uv run -m benchmarks\.\w+.*", ".ci/run", '-m "benchmarks.$measurement"'),
     (r"(uv run ruff format)(?: && uv run ruff check --fix)?", "check", r"\1"),
     (r"uv run (alembic revision .*)", "tests/test_new_column.py", '"alembic revision'),
+    (r"npm install (@better-auth/\S+) @better-auth/\S+", "tests/better_auth/package.json", r'"\1"'),
     (r"npm install jose", "tests/better_auth/package.json", '"jose"'),
     (r"npm install -g @railway/cli", "tests/test_platforms.py", "railway"),
     (r"docker (?:build|run|compose) .*", "tests/test_image.py", "image"),
@@ -137,8 +143,12 @@ def test_every_reason_of_a_401_is_explained() -> None:
             "InvalidToken",
         }:
             text = ast.literal_eval(ast.unparse(node.args[0]).removeprefix("f"))
-            raised |= {text.format(claim=claim, algorithm="HS256") for claim in ("iat", "nbf")}
+            raised |= {text.format(claim=claim, algorithm="") for claim in ("iat", "nbf")}
+    raised.remove("algorithm other than ")
+    raised |= {f"algorithm other than {algorithm}" for algorithm in (HS256, *KEY_TYPES)}
     assert explained == raised
+    for reason in raised:
+        assert advice(reason) in table
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -162,7 +162,7 @@ def test_the_keys_may_be_elsewhere_than_the_issuer(database_url: str) -> None:
         ) as service:
             assert_login(service, account)
         with trusting(database_url, issuer) as service:
-            reason = "iss is not the origin of BETTER_AUTH_URL"
+            reason = "iss is not BETTER_AUTH_URL's"
             assert_no_login(service, account, account.token(), reason)
 
 

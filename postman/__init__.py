@@ -1,0 +1,1 @@
+"""The Postman collection, and what makes it from the OpenAPI document."""
