@@ -134,6 +134,7 @@ class WriteWatch:
         unsent = self._transport.get_write_buffer_size()
         if unsent <= self._left - LEAST_TAKEN:
             self.note_progress()
+        self._left = max(self._left, unsent)  # more has been written
         if not unsent:
             self._timer = None
         elif loop.time() - self._since < self.timeout:

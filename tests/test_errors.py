@@ -131,7 +131,11 @@ def test_a_client_that_goes_away_is_no_server_error(user: User, service: Service
     with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
         connection.sendall(head.encode() + b'{"title": ')
     lines = wait_for(
-        lambda: [line for line in service.output().splitlines() if f"[{user.id}]" in line]
+        lambda: [
+            line
+            for line in service.output().splitlines()
+            if f"[{user.id}]" in line and "] [DEBUG] [" not in line
+        ]
     )
     assert len(lines) == 1
     assert "[400 in " in lines[0]
