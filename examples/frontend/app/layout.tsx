@@ -2,6 +2,7 @@ import type { Metadata } from "next";
 import type { ReactNode } from "react";
 import { Session } from "./session";
 import "./style.css";
+import "./tasks.css";
 
 export const metadata: Metadata = {
   title: "Tasks",
