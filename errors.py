@@ -1,4 +1,4 @@
-"""Everything that can go wrong with a request, and the one place that renders it."""
+"""Every error of a request, and the one place that renders them."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# What pydantic's own checks find, by its error types; the schemas' checks bring their sentences.
+# Sentences for pydantic's own checks, by error type. The checks in schemas.py have their own.
 SENTENCES = {
     "missing": "is required",
     "string_type": "must be a string",
@@ -40,10 +40,10 @@ logger = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """An answer other than success; its subclasses are what a client can tell apart.
+    """An error response. There is a subclass for each thing that a client can do differently.
 
     Args:
-        reason: What exactly was wrong, for the log alone. It may hold no token and no secret.
+        reason: What exactly was wrong, only for the log. It must hold no token and no secret.
 
     """
 
@@ -58,7 +58,7 @@ class ApiError(Exception):
 
 
 class ValidationFailed(ApiError):
-    """Something that was sent is not valid; the sentence says what."""
+    """The request is not valid; the sentence says why."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "VALIDATION_ERROR"
@@ -69,7 +69,7 @@ class ValidationFailed(ApiError):
 
 
 class Unauthorized(ApiError):
-    """There is no valid token; get a new one."""
+    """There is no valid token. Get a new one."""
 
     status = HTTPStatus.UNAUTHORIZED
     code = "UNAUTHORIZED"
@@ -78,7 +78,7 @@ class Unauthorized(ApiError):
 
 
 class InvalidToken(Unauthorized):
-    """A token was sent that is not valid."""
+    """The token is not valid."""
 
     headers = MappingProxyType({"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
@@ -185,13 +185,13 @@ class ServerError(ApiError):
 
 
 def codes() -> list[str]:
-    """Return every `code` that a response can have; one is the framework's own alone."""
+    """Return every `code` that a response can have. METHOD_NOT_ALLOWED has no class here."""
     own = {error.code for error in ApiError.__subclasses__()}
     return sorted({*own, HTTPStatus.METHOD_NOT_ALLOWED.name})
 
 
 class Causes:
-    """The errors that a parameter can cause, for the API's document: put it into its Annotated."""
+    """Part of a parameter's Annotated: the errors that it can cause, for the OpenAPI document."""
 
     def __init__(self, *errors: ApiError) -> None:
         self.errors = errors
@@ -200,8 +200,8 @@ class Causes:
 def install(app: FastAPI) -> None:
     """Render every error of the app as `{"detail": …, "code": …}`.
 
-    Call it before the CORS middleware is added, so that a 500 is rendered inside CORS: without
-    CORS headers a browser hides it from the page.
+    Call it before the CORS middleware is added, so that a 500 is rendered inside CORS. Without CORS
+    headers, a browser hides the response from the page.
     """
     app.add_exception_handler(ApiError, _render_api_error)
     app.add_exception_handler(ClientDisconnect, _render_disconnect)
@@ -211,7 +211,7 @@ def install(app: FastAPI) -> None:
 
 
 def render(error: ApiError) -> JSONResponse:
-    """Make the error's answer, and log its reason."""
+    """Return the error's response, and log its reason."""
     if error.reason:
         logger.warning("%s: %s", error.detail, error.reason)
     elif error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -236,7 +236,7 @@ async def _render_validation_error(_request: Request, exc: Exception) -> JSONRes
 
 
 async def _render_http_exception(request: Request, exc: Exception) -> JSONResponse:
-    """Render what the framework raises: unknown paths and wrong methods."""
+    """Render the framework's own errors: unknown paths and wrong methods."""
     assert isinstance(exc, HTTPException)
     status = HTTPStatus(exc.status_code)
     headers = dict(exc.headers or {})
@@ -247,7 +247,7 @@ async def _render_http_exception(request: Request, exc: Exception) -> JSONRespon
 
 
 def _allowed_methods(request: Request) -> Sequence[str]:
-    # A route that refuses a method knows its own methods only, not its neighbours' on the path.
+    # A route knows only its own methods, not those of other routes with the same path.
     methods: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
         if route.methods and route.matches(request.scope)[0] is not Match.NONE:
@@ -270,7 +270,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def report(exc: Exception, place: str) -> None:
-    """Tell the reporters, whose own errors change nothing."""
+    """Tell the reporters; ignore their own errors."""
     for reporter in reporters:
         try:
             reporter(exc, place)
@@ -279,13 +279,13 @@ def report(exc: Exception, place: str) -> None:
 
 
 def _route(scope: Scope) -> str:
-    """Return the method and the path's template, without what the client has put into it."""
+    """Return the method and the template of the path, without the client's values."""
     route = scope.get("route")
     return f"{scope.get('method', '')} {getattr(route, 'path', '(no route)')}"
 
 
 class _UnhandledErrorMiddleware:
-    """Answer 500 to whatever nobody handled, and log it."""
+    """Respond with 500 to an unhandled exception, and log it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -312,8 +312,8 @@ class _UnhandledErrorMiddleware:
 class _FaultLog:
     """The traceback of each distinct fault once a minute, and a line for each repetition.
 
-    Whatever has the same class, SQLSTATE and place in the code is the same fault. An outage fails
-    hundreds of requests a second at one place: their tracebacks would fill the disk.
+    Exceptions with the same class, SQLSTATE and place in the code are the same fault. An outage
+    fails hundreds of requests a second at one place: their tracebacks would fill the disk.
     """
 
     def __init__(self) -> None:
@@ -322,7 +322,7 @@ class _FaultLog:
     def log(self, exc: Exception) -> None:
         cause = getattr(exc, "orig", None) or exc  # SQLAlchemy's errors carry the driver's
         if isinstance(cause, psycopg2.Error):
-            # The driver's error says it all; what was handled before it says nothing more.
+            # The driver's error says it all; the exception before it adds nothing.
             cause.__cause__ = None
             cause.__suppress_context__ = True
         *_, (frame, line) = walk_tb(exc.__traceback__)

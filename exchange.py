@@ -1,4 +1,4 @@
-"""One request and its answer, as uvicorn runs the app for it, and whether the client takes it."""
+"""One request and its response on a connection, and the limit on a client that does not read it."""
 
 import asyncio
 import ctypes
@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 
 class Exchange(RequestResponseCycle):
-    """A request and its answer."""
+    """A request and its response."""
 
     failure: ApiError | None = None
     closes = False
 
     async def receive(self) -> Any:  # noqa: ANN401  # uvicorn's own types are private
-        """Return a part of the body, or raise what is wrong with it."""
+        """Return a part of the body, or raise the error of the request."""
         if self.failure and not self.response_started:
             raise self.failure
         return await super().receive()
@@ -49,11 +49,11 @@ class Exchange(RequestResponseCycle):
         if message["type"] != "http.response.start":
             await super().send(message)
             return
-        # What is left of a request that is answered early is not parsed any more.
+        # The rest of a request with an early response is not parsed.
         if self.more_body or self.closes or not self.keep_alive:
             message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
         await super().send(message)
-        # Uvicorn would close at once, and reset a client that still sends before it has read.
+        # Uvicorn would close at once. That resets a client that still sends, before it has read.
         self.closes, self.keep_alive = self.closes or not self.keep_alive, True
 
     async def send_500_response(self) -> None:
@@ -61,13 +61,13 @@ class Exchange(RequestResponseCycle):
         await answer_with(ServerError())(dict(self.scope), self.receive, self.send)
 
     def fail(self, error: ApiError) -> None:
-        """Let the app answer that its request will never be complete."""
+        """Let the app respond that the request is incomplete."""
         self.failure = error
         self.message_event.set()
 
 
 def answer_with(error: ApiError) -> ASGIApp:
-    """Make an app that answers with the error, as the service's app would."""
+    """Return an app that responds with the error, as the service's own app would."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await render(error)(scope, receive, send)
@@ -76,11 +76,11 @@ def answer_with(error: ApiError) -> ASGIApp:
 
 
 def complete_scope(scope: Any, parser: httptools.HttpRequestParser, url: bytes) -> None:  # noqa: ANN401
-    """Put into the scope what the request line says.
+    """Complete the scope from the request line.
 
     Raises:
-        ValueError: It is not clear where the body ends, or the version is another one.
-        HttpParserInvalidURLError: The URL is none.
+        ValueError: The end of the body is not clear, or the HTTP version is not 1.0 or 1.1.
+        HttpParserInvalidURLError: The URL is not valid.
 
     """
     version = parser.get_http_version()
@@ -99,7 +99,7 @@ def complete_scope(scope: Any, parser: httptools.HttpRequestParser, url: bytes) 
 
 
 class WriteWatch:
-    """Cuts off a client that takes nothing of its answers, or next to nothing, for a while."""
+    """Cuts off a client that reads nothing, or next to nothing, of its responses for a while."""
 
     _next_return: ClassVar[float] = 0.0
     _left = 0
@@ -110,7 +110,7 @@ class WriteWatch:
         self._transport = transport
         self._timer: asyncio.TimerHandle | None = None
         if UNSENT_OPTION is not None:
-            # Else a slow client looks like one that takes nothing: the kernel holds megabytes.
+            # Otherwise a slow client looks like one that reads nothing: the kernel holds megabytes.
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, MAX_UNSENT)
 
@@ -142,7 +142,7 @@ class WriteWatch:
             self._timer = loop.call_later(1, self._look)
         else:
             logger.warning("Client took nothing of its answer for %d s", self.timeout)
-            # Closed otherwise, it would keep the kernel's part of the answer for minutes.
+            # Without a reset, the kernel would keep its part of the response for minutes.
             connection = self._transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self._transport.abort()

@@ -55,7 +55,7 @@ _claimed = (
     .returning(_claim.task_id, _claim.created_at)
     .cte("claimed")
 )
-# After the claim alone: whoever waits for a key has locked no row that others may wait for.
+# Only after the claim: a request that waits for a key has no row locked.
 _old = (
     select(_claim.user_id, _claim.key)
     .where(_expired, ~_wanted)

@@ -1,4 +1,4 @@
-"""Better Auth's published keys: what a token's `kid` stands for, the key and its algorithm."""
+"""Better Auth's published keys, each with its `kid` and its algorithm."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ MAX_AGE = 24 * 3600.0
 MAX_KEYS = 100
 MIN_RSA_BITS = 2048
 
-# What Better Auth's `keyPairConfig` offers: the algorithm, and the kind of key that it needs.
+# The algorithms of Better Auth's `keyPairConfig`, with the type of key that each needs.
 KEY_TYPES = {
     "EdDSA": ("OKP", "Ed25519"),
     "ES256": ("EC", "P-256"),
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class EdDSAKey(Key):
-    """Ed25519, which Better Auth signs with as it comes and python-jose does not know."""
+    """Ed25519: Better Auth's default, which python-jose does not support."""
 
     def __init__(self, key: Mapping[str, str], algorithm: str) -> None:
         super().__init__(key, algorithm)
@@ -58,7 +58,7 @@ class EdDSAKey(Key):
 
 
 class PS256Key(CryptographyRSAKey):
-    """RSASSA-PSS, whose padding python-jose does not know."""
+    """RSASSA-PSS, whose padding python-jose does not support."""
 
     def __init__(self, key: dict[str, Any], algorithm: str) -> None:
         super().__init__(key, "RS256")
@@ -86,7 +86,7 @@ class PublishedKey(NamedTuple):
 
 
 class PublishedKeys:
-    """The keys at a URL, by `kid`: cached, and fetched anew when an unknown `kid` arrives."""
+    """The keys at a URL by their `kid`. They are cached, and fetched again for an unknown `kid`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -95,13 +95,13 @@ class PublishedKeys:
         self._started = -math.inf
         self._fetched = -math.inf
         # Redirects are not followed: the keys come from the configured place or not at all.
-        # Uncompressed, so that the limit of the size is one of memory too.
+        # Uncompressed, so that the size limit also limits memory.
         self._client = httpx.AsyncClient(
             headers={"Accept-Encoding": "identity"}, follow_redirects=False, timeout=FETCH_TIMEOUT
         )
 
     async def find(self, kid: str) -> PublishedKey | None:
-        """Return the key; wait for a fetch only if it is unknown, and only if one is due."""
+        """Return the key. Wait for a fetch only if the key is unknown and a fetch is due."""
         if self._keys and time.monotonic() > self._fetched + MAX_AGE:
             logger.warning("Better Auth's keys are dropped: not fetched for %d s", MAX_AGE)
             self._keys = {}
@@ -109,18 +109,18 @@ class PublishedKeys:
             self._fetch_after(REFRESH_INTERVAL)
             return key
         if fetching := self._fetch_after(MIN_INTERVAL):
-            # Shielded: others wait for the same fetch when this request is given up.
+            # Shielded: other requests wait for the same fetch if this one is cancelled.
             await asyncio.shield(fetching)
         return self._keys.get(kid)
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel a fetch that is in progress."""
         if self._fetching:
             self._fetching.cancel()
         await self._client.aclose()
 
     def _fetch_after(self, interval: float) -> "asyncio.Task[None] | None":
-        """Return the fetch under way, or start one if the last is long enough ago."""
+        """Return the fetch in progress, or start one if the last one is long enough ago."""
         if self._fetching is None or self._fetching.done():
             now = time.monotonic()
             if now < self._started + interval:
@@ -130,7 +130,7 @@ class PublishedKeys:
         return self._fetching
 
     async def _fetch(self) -> None:
-        """Replace the keys by those at the URL; keep them if it does not answer as it should."""
+        """Replace the keys by those at the URL. Keep them if the response is no valid key set."""
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 keys = await asyncio.to_thread(parse, await self._download())
@@ -188,7 +188,7 @@ def _key_id(entry: Mapping[str, Any]) -> str:
 
 
 def _construct(entry: dict[str, Any]) -> Key:
-    """Make the key, if it is public, for signatures, strong and of its algorithm's kind."""
+    """Make a key from an entry that is public, strong, for signatures, and fits its algorithm."""
     if KEY_TYPES[entry["alg"]] != (entry["kty"], entry.get("crv")):
         raise ValueError("alg does not fit the key")
     if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):

@@ -307,7 +307,7 @@ def _key_of(sort: TaskSort, value: Any, task_id: int) -> Key:  # noqa: ANN401  #
 
 
 def _place(query: ListQuery, cursor: str | None) -> Key | None:
-    """Return where a cursor's page begins, as the statement or the comparison needs it."""
+    """Return the place where a cursor's page begins, as values for a statement or a comparison."""
     if cursor is None:
         return None
     place = cursors.decode(cursor, query.identity)

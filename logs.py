@@ -21,7 +21,7 @@ MAX_ENDPOINT_LENGTH = 300
 
 @dataclass(slots=True)
 class RequestContext:
-    """What the lines that a request logs have in common."""
+    """What all log lines of a request have in common."""
 
     endpoint: str
     request_id: str
@@ -36,12 +36,12 @@ request_context: ContextVar[RequestContext | None] = ContextVar("request_context
 class LineFormatter(logging.Formatter):
     """Format `[TIMESTAMP] [LEVEL] [USER_ID] [ENDPOINT] [MESSAGE]`.
 
-    A traceback takes several lines, each with all five fields. What a client sent can neither
-    start a line nor close a field, and anything that looks like a token is left out.
+    A traceback takes several lines, each with all five fields. Nothing that a client sends can
+    start a line or close a field. Anything that looks like a token is left out.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line, and one more for each line of its traceback."""
+        """Return the record's line, and a line for each line of its traceback."""
         context = request_context.get()
         timestamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         user_id = quote(context.user_id, safe="@:+|") if context else "-"
@@ -64,8 +64,8 @@ class LineFormatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802  # logging's own
         """Return the whole traceback.
 
-        As logging does, but an outage fails hundreds of requests at the same places: reading each
-        frame's source once makes this five times as fast, on the event loop.
+        As logging does, but each frame's source is read once. An outage fails hundreds of requests
+        at the same places, and this is five times as fast on the event loop.
         """
         whole = TracebackException(*ei, limit=0, compact=True)
         parts: list[tuple[TracebackException | None, BaseException | None]] = [(whole, ei[1])]
@@ -107,9 +107,9 @@ def configure_logging(level: str) -> None:
             "loggers": {
                 "uvicorn": {"handlers": [], "level": level.upper(), "propagate": True},
                 "uvicorn.error": {"handlers": [], "level": level.upper(), "propagate": True},
-                # Its lines would repeat the request log's, with the query string in them.
+                # Its lines would repeat those of the request log, and show the query string.
                 "uvicorn.access": {"handlers": [], "propagate": False},
-                # A line for every fetch of Better Auth's keys; jwks.py logs what matters of it.
+                # A line for each fetch of Better Auth's keys; jwks.py logs what matters.
                 "httpx": {"level": "WARNING"},
                 "httpcore": {"level": "WARNING"},
                 # Each attempt to reach a Sentry or a collector that is away.

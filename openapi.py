@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of responses, so that generated clients and readers are right."""
+"""Completes the OpenAPI document, so that generated clients and readers can rely on it."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -82,7 +82,7 @@ def add_errors(responses: Responses, *errors: ApiError) -> Responses:
 
 
 def _errors(declared: Dependant) -> Iterator[ApiError]:
-    """Yield what the parameters' types say with `Causes`; each can at least be invalid."""
+    """Yield the errors in the `Causes` of the parameters' types. Each parameter can be invalid."""
     fields = [
         *(*declared.path_params, *declared.query_params),
         *(*declared.header_params, *declared.body_params),
@@ -116,7 +116,7 @@ def add_etag(responses: Responses, *, revalidates: bool) -> None:
 
 
 def document(app: FastAPI) -> None:
-    """Let the app's document say what FastAPI's own does not.
+    """Complete the app's document with what FastAPI's own leaves out.
 
     `app.state.example_user` is the user id that Swagger UI offers, if there is one.
     """
@@ -166,7 +166,7 @@ def _complete_parameters(operation: dict[str, Any], path: str, example_user: str
 
 
 def _complete_responses(documented: dict[str, Any], declared: Responses) -> None:
-    """Take FastAPI's 422 out (this service answers 400), and put in what it leaves out."""
+    """Remove FastAPI's 422 (this service responds with 400), and add what it leaves out."""
     if "HTTPValidationError" in str(documented.get("422")):
         del documented["422"]
     for response in documented.values():

@@ -1,8 +1,8 @@
 """One client's connection: uvicorn's HTTP protocol, with limits on what a client can cost.
 
-Uvicorn alone parses whatever arrives, waits for ever for clients that send or read nothing, keeps
-headers of any size, leaves the body of a request for an upgrade to be parsed as the next request,
-and refuses what is no HTTP in plain text.
+By itself, uvicorn parses everything that arrives, waits without a limit for clients that send or
+read nothing, and keeps headers of any size. It parses the body of an upgrade request as the next
+request. It answers what is no HTTP in plain text.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ HEAD_END = b"\r\n\r\n"
 class Protocol(HttpToolsProtocol):
     """One client's connection.
 
-    A request is parsed when the one before it is answered, and the parser never gets more than
-    the request's own bytes: a request's end is the end of a piece (`_next_piece`). So the bytes
-    that follow can become neither a part of the request nor, before their time, an error.
+    A request is parsed when the one before it has its response. The parser never gets more than the
+    request's own bytes (`_next_piece`). So the bytes that follow cannot become a part of the
+    request, and cannot be refused before it has its response.
     """
 
     cycle: Exchange
@@ -124,7 +124,7 @@ class Protocol(HttpToolsProtocol):
         elif (found := self._data.find(HEAD_END, start)) >= 0:
             end = found + len(HEAD_END)
         else:
-            # What may be the beginning of an empty line waits for the rest of it.
+            # A possible beginning of an empty line waits for its rest.
             end -= next(n for n in (3, 2, 1, 0) if self._data.endswith(HEAD_END[:n]))
         piece = self._data[start:end]
         if end >= len(self._data):
@@ -145,7 +145,7 @@ class Protocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(piece)
             except httptools.HttpParserUpgrade:
-                # It takes the body for the new protocol. A server may ignore an upgrade.
+                # The parser would leave the body to the new protocol. A server may ignore that.
                 head = b"".join(self._head_without_upgrade())
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.feed_data(head)
@@ -161,7 +161,7 @@ class Protocol(HttpToolsProtocol):
         yield from (b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
         yield b"\r\n"
 
-    # The parser's callbacks. Whatever they raise leaves `feed_data` as HttpParserError.
+    # The parser's callbacks. `feed_data` turns their exceptions into HttpParserError.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -249,8 +249,8 @@ class Protocol(HttpToolsProtocol):
     def _fail(self, error: ApiError) -> None:
         """Give up reading, and let the request be answered with the error if nothing else is.
 
-        If the app is at work, it has the word: it answers with the error as soon as it asks for
-        the rest of the body, and what it has done already is not denied.
+        If the app is working on the request, the app responds: with the error if it still asks for
+        the rest of the body, otherwise with its own response.
         """
         self._discarding = True
         self._data, self._parsed = b"", 0
@@ -309,9 +309,9 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _close(self) -> None:
-        """Close, at once or when the client has had time to read.
+        """Close at once, or after the client had time to read.
 
-        Closed while the client still sends, a connection is reset, and the answer lost.
+        If a connection is closed while the client still sends, the response is lost in a reset.
         """
         still_sends = self._incomplete or self._data or self.flow.read_paused
         self._discarding = True

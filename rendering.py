@@ -1,4 +1,4 @@
-"""JSON of many rows, made, hashed and sent in parts: other requests go on in between."""
+"""Renders, hashes and sends JSON in parts, so that other requests can go on in between."""
 
 import asyncio
 import hashlib

@@ -113,7 +113,7 @@ def _if_match(sent: str | list[str]) -> list[str] | None:
 
 
 def _page_size(text: str) -> int:
-    # As for a task's id; nothing is changed silently into what is allowed.
+    # As for a task's id. A value out of range is refused, not clamped.
     number = re.fullmatch("0*([1-9][0-9]{0,3})", text)
     if not number or int(number[1]) > MAX_LIMIT:
         raise PydanticCustomError(
@@ -283,7 +283,7 @@ class TaskUpdate(SQLModel):
 
 
 class TasksUpdate(SQLModel):
-    """What all matching tasks become. Any other field is ignored."""
+    """The new value of all matching tasks. Any other field is ignored."""
 
     completed: StrictBool
 

@@ -1,6 +1,6 @@
-"""How `python main.py` serves the app: uvicorn, drained at the end.
+"""Serves the app with uvicorn, and drains it at SIGTERM.
 
-At SIGTERM uvicorn alone resets connections whose request it has not read yet.
+By itself, uvicorn resets connections whose request it has not read when SIGTERM comes.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, which takes every connection that the kernel has accepted, then closes."""
+    """Uvicorn's server. At its end it first accepts each connection that waits in the kernel."""
 
     is_only = False
     """Whether the listening sockets are this process's own."""
@@ -130,7 +130,7 @@ def serve(sockets: list[socket.socket], *, is_only: bool = False) -> NoReturn:
     _allow_many_connections()
     config = uvicorn.Config(
         "main:app",
-        # Windows' usual loop cannot tell when psycopg2's sockets have something to read.
+        # The default loop on Windows cannot watch psycopg2's sockets.
         loop="asyncio:SelectorEventLoop" if sys.platform == "win32" else "auto",
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         workers=1,  # or it would read WEB_CONCURRENCY itself
@@ -148,13 +148,13 @@ def serve(sockets: list[socket.socket], *, is_only: bool = False) -> NoReturn:
 
 
 def _exit_at_signals() -> None:
-    """Exit with 0 at SIGTERM and SIGINT, which uvicorn raises again once it has ended."""
+    """Exit with 0 at SIGTERM and SIGINT; uvicorn raises the signal again when it has ended."""
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: os._exit(0))
 
 
 def _allow_many_connections() -> None:
-    """Raise the limit of open files, often 1024, as far as the system lets this process."""
+    """Raise the limit of open files, often 1024, as far as the system allows."""
     if resource:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)

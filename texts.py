@@ -1,10 +1,10 @@
-"""Comparing texts whatever their case and script: for the search, and for the order of titles."""
+"""Compares texts in any case and script, for the search and for the order of titles."""
 
 import unicodedata
 
 
 def folded(text: str) -> str:
-    """Return what is the same for texts that differ in case or in how accents are encoded.
+    """Return a form that is equal for texts that differ only in case or in the encoding of accents.
 
     In Python, because no function of PostgreSQL does this on every server: `lower` depends on the
     database's locale, and folds no `ß`.

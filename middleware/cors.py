@@ -21,10 +21,10 @@ EXPOSED_HEADERS = [
 
 
 class JSONCORSMiddleware(CORSMiddleware):
-    """Starlette's middleware, whose refusals have the body of every other error."""
+    """Starlette's middleware, with the common error body for refused preflights."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer a preflight; the browser looks at the headers alone."""
+        """Answer a preflight. The browser only looks at the headers."""
         answer = super().preflight_response(request_headers)
         if answer.status_code == HTTPStatus.OK:
             return answer

@@ -13,8 +13,8 @@ UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 class EncodedPathMiddleware:
     """Set `scope["path"]` to the percent-encoded path, normalized as RFC 3986, 6.2.2 says.
 
-    Servers decode the path first, and then `a%2Fb` looks like two segments. Path parameters
-    arrive encoded, and whoever reads one decodes it.
+    Servers decode the path first, and then `a%2Fb` looks like two segments. So path parameters
+    arrive encoded, and their reader decodes them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
