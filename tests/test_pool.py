@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import psycopg2
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.util.concurrency import await_
 from sqlmodel import Session
 
@@ -130,6 +130,66 @@ def test_only_work_that_cannot_have_changed_anything_is_started_again(
     with pytest.raises(psycopg2.OperationalError):
         run_once(url, work)
     assert len(started) == attempts
+
+
+def test_a_statement_for_which_too_little_time_is_left_is_not_sent(url: str) -> None:
+    sent = []
+
+    def late(session: Session) -> None:
+        await_(asyncio.sleep(0.85))
+        sent.append(execute(session, "SELECT 1"))
+
+    async def run() -> None:
+        pool = SessionPool(url, pool_size=1, time_limit=1)
+        await pool.run(backend)  # it is connected now
+        with pytest.raises(DatabaseTimeout):
+            await pool.run(late)
+        pool.close()
+
+    asyncio.run(run())
+    assert sent == []
+
+
+def backend(session: Session) -> object:
+    return execute(session, "SELECT pg_backend_pid()")[0][0]
+
+
+@pytest.mark.parametrize(("max_age", "backends"), [(1800.0, 1), (0.0, 3)])
+def test_a_connection_has_a_maximal_age(
+    url: str, monkeypatch: pytest.MonkeyPatch, max_age: float, backends: int
+) -> None:
+    monkeypatch.setattr("pool.MAX_AGE", max_age)
+
+    async def run() -> set[object]:
+        pool = SessionPool(url, pool_size=1, time_limit=60)
+        try:
+            return {await pool.run(backend) for _ in range(3)}
+        finally:
+            pool.close()
+
+    assert len(asyncio.run(run())) == backends
+
+
+def test_of_several_hosts_a_silent_one_blocks_nobody(url: str) -> None:
+    """One listens and says nothing, as a frozen host; it is tried first, and then last."""
+    server = make_url(url)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = f"127.0.0.1:{silent.getsockname()[1]},{server.host}:{server.port}"
+        several = (
+            f"postgresql://{server.username}:{server.password}@{hosts}/{server.database}"
+            "?target_session_attrs=read-write"
+        )
+
+        async def run() -> tuple[object, object]:
+            pool = SessionPool(several, pool_size=2, time_limit=60)
+            try:
+                await pool.run(backend)
+                silent.close()
+                return await asyncio.gather(pool.run(backend), pool.run(backend))
+            finally:
+                pool.close()
+
+        assert len(set(asyncio.run(run()))) == 2
 
 
 def test_long_work_gives_way_to_others(url: str) -> None:
