@@ -29,6 +29,8 @@ NEXT = Path("node_modules", "next", "dist", "bin", "next")
 POSTGRES = PROJECT / ".postgres"
 OLDEST_NODE = (20, 9)
 START_TIMEOUT = 120
+END_TIMEOUT = 10
+"""Seconds in which the page may end by itself."""
 WAYS = ("own-keys", "shared-secret")
 
 sys.path.insert(0, str(PROJECT))
@@ -135,7 +137,12 @@ def main() -> None:
         # The page first: it has connections to the PostgreSQL that dev.py stops.
         for program in reversed(programs):
             program.terminate()
-            program.wait()
+            try:
+                program.wait(None if program is programs[0] else END_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                # Next.js waits for browsers that keep their connections open.
+                program.kill()
+                program.wait()
 
 
 def wait_for(url: str, program: subprocess.Popen[bytes]) -> None:
