@@ -13,6 +13,8 @@ from support.pages import block, blocks, read, section
 from support.service import Service, User, wait_for
 from support.tokens import SECRET, signed
 
+pytestmark = pytest.mark.slow  # needs curl, which not every machine has
+
 README = read("README.md")
 API = read("docs/api.md")
 
