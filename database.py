@@ -28,7 +28,7 @@ NOT_UTF8 = (
     "its encoding is {}, which cannot hold every text: create a database with ENCODING 'UTF8'"
 )
 ADVICE = {
-    "password authentication failed": "correct the user or the password in DATABASE_URL",
+    "authentication failed": "correct the user or the password in DATABASE_URL",
     "no password supplied": "put the password into DATABASE_URL",
     'role "': "correct the user in DATABASE_URL",
     'database "': "create the database, or correct its name in DATABASE_URL",
