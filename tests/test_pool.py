@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from connection import DatabaseTimeout
 from pool import TURN, SessionPool, execute, execute_in_turns, give_way
+from support.postgres import connected, new_database
 
 T = TypeVar("T")
 
@@ -114,12 +115,8 @@ END = "SELECT pg_terminate_backend(pg_backend_pid())"
     ],
 )
 def test_only_work_that_cannot_have_changed_anything_is_started_again(
-    url: str, statements: list[str], attempts: int
+    statements: list[str], attempts: int
 ) -> None:
-    def make_table(session: Session) -> None:
-        session.execute(text("CREATE TABLE IF NOT EXISTS marks AS SELECT 0 AS mark"))
-
-    run_once(url, make_table)
     started = []
 
     def work(session: Session) -> None:
@@ -127,8 +124,11 @@ def test_only_work_that_cannot_have_changed_anything_is_started_again(
         for statement in statements:
             execute(session, statement)
 
-    with pytest.raises(psycopg2.OperationalError):
-        run_once(url, work)
+    with new_database() as url:
+        with connected(url) as cursor:
+            cursor.execute("CREATE TABLE marks AS SELECT 0 AS mark")
+        with pytest.raises(psycopg2.OperationalError):
+            run_once(url, work)
     assert len(started) == attempts
 
 
