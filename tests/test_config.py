@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from psycopg2.extensions import parse_dsn
 from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 
@@ -60,51 +59,16 @@ def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "meant"),
-    [
-        (URL, URL),
-        ("postgres://u:p@h/d", "postgresql://u:p@h/d"),
-        ("postgresql+psycopg2://u:p@h/d", "postgresql://u:p@h/d"),
-        ("postgresql:///d?host=/run", "postgresql:///d?host=/run"),
-        ("postgresql://h/d?user=a@b", "postgresql://h/d?user=a@b"),
-        (f" {URL}\n", URL),
-        *(
-            (url, url)
-            for url in (
-                "postgresql://u:p@x-pooler.neon.tech/d?sslmode=require&channel_binding=require",
-                "postgresql://u:p%40%2F%3A@h/d",
-                "postgresql://u:p@h1:1,h2:2,[::1]:3/d?target_session_attrs=read-write",
-            )
-        ),
-    ],
-)
-def test_a_url_is_read_as_meant(monkeypatch: pytest.MonkeyPatch, sent: str, meant: str) -> None:
-    monkeypatch.setenv("DATABASE_URL", sent)
-    assert load_settings().database_url.get_secret_value() == meant
-
-
-@pytest.mark.parametrize(
-    "password", ["p@p", "p/p", "p?p", "p#p", "1/p", "p@/?#p", "@", "%zz@", "p@h2/d", "p@h2:1/d?a=b"]
-)
-def test_a_password_is_read_as_meant(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
-    url = f"postgresql://u:{password}@h:1/d?sslmode=require"
-    monkeypatch.setenv("DATABASE_URL", url)
-    assert parse_dsn(load_settings().database_url.get_secret_value()) == {
-        "user": "u",
-        "password": password,
-        "host": "h",
-        "port": "1",
-        "dbname": "d",
-        "sslmode": "require",
-    }
-
-
-@pytest.mark.parametrize(
     "url", ["postgresql://username:password@hostname:5432/db", "postgresql://h/database_name"]
 )
 def test_the_example_is_no_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     message = settings_error(monkeypatch, DATABASE_URL=url)
     assert re.fullmatch("DATABASE_URL still has '[a-z_]+' from .env.example: .*", message)
+
+
+def test_white_space_around_the_url_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f" {URL}\n")
+    assert load_settings().database_url.get_secret_value() == URL
 
 
 def test_what_nobody_can_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
