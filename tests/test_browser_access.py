@@ -22,6 +22,7 @@ from support.browsing import (
     in_api,
     look,
     sign_up,
+    submit_sign_up,
     titles,
 )
 from support.chromium import FRONTEND
@@ -164,7 +165,7 @@ def test_the_keyboard_is_enough(page: Page, site: Site) -> None:
     keyboard.type(f"keyboard-{os.getpid()}@example.com")
     keyboard.press("Tab")
     keyboard.type(PASSWORD)
-    keyboard.press("Enter")
+    submit_sign_up(page, lambda: keyboard.press("Enter"))
     tab_to(page.get_by_role("textbox", name="New task", exact=True))
     keyboard.type("Bananas")
     keyboard.press("Enter")

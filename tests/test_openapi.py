@@ -1,5 +1,6 @@
 """The OpenAPI document tells the truth, and its page works without the internet."""
 
+import itertools
 import json
 import re
 import tomllib
@@ -312,6 +313,25 @@ def test_the_documented_examples_work(user: User, document: dict[str, Any]) -> N
     changes = body("/{task_id}", "put")
     changed = user.call("PUT", f"/{created['id']}", json=changes)
     assert changed.json() == created | changes | {"updated_at": changed.json()["updated_at"]}
+
+
+def test_the_examples_types_have_every_description(document: dict[str, Any]) -> None:
+    """The browser suite compares them whole: `npm run types` makes them."""
+    types = (PROJECT / "examples" / "frontend" / "lib" / "openapi.d.ts").read_text("utf-8")
+    words = " ".join(re.sub(r"\n *\*", " ", types).split())
+    parts = [document["paths"], document["components"]["schemas"]]
+    missing = [text for text in descriptions(parts) if text not in words]
+    assert missing == [], "npm run types"
+
+
+def descriptions(node: object) -> Iterator[str]:
+    """Return every description in this part of the document, on one line each."""
+    if isinstance(node, list):
+        yield from itertools.chain.from_iterable(map(descriptions, node))
+    elif isinstance(node, dict):
+        if isinstance(text := node.get("description"), str):
+            yield " ".join(text.split())
+        yield from itertools.chain.from_iterable(map(descriptions, node.values()))
 
 
 def test_the_documentation_page_needs_no_other_server(service: Service) -> None:

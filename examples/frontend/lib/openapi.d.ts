@@ -308,7 +308,7 @@ export interface components {
         };
         /**
          * TasksUpdate
-         * @description What all matching tasks become. Any other field is ignored.
+         * @description The new value of all matching tasks. Any other field is ignored.
          */
         TasksUpdate: {
             /** Completed */
@@ -532,7 +532,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Something that was sent is not valid; the sentence says what. */
+            /** @description The request is not valid; the sentence says why. */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -542,7 +542,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description There is no valid token; get a new one. */
+            /** @description There is no valid token. Get a new one. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -661,7 +661,7 @@ export interface operations {
                     "application/json": components["schemas"]["TaskResponse"];
                 };
             };
-            /** @description Something that was sent is not valid; the sentence says what. */
+            /** @description The request is not valid; the sentence says why. */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -671,7 +671,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description There is no valid token; get a new one. */
+            /** @description There is no valid token. Get a new one. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -788,7 +788,7 @@ export interface operations {
                     "application/json": components["schemas"]["TasksDeletedResponse"];
                 };
             };
-            /** @description Something that was sent is not valid; the sentence says what. */
+            /** @description The request is not valid; the sentence says why. */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -798,7 +798,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description There is no valid token; get a new one. */
+            /** @description There is no valid token. Get a new one. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -909,7 +909,7 @@ export interface operations {
                     "application/json": components["schemas"]["TasksUpdatedResponse"];
                 };
             };
-            /** @description Something that was sent is not valid; the sentence says what. */
+            /** @description The request is not valid; the sentence says why. */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -919,7 +919,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description There is no valid token; get a new one. */
+            /** @description There is no valid token. Get a new one. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -1049,7 +1049,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Something that was sent is not valid; the sentence says what. */
+            /** @description The request is not valid; the sentence says why. */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1059,7 +1059,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description There is no valid token; get a new one. */
+            /** @description There is no valid token. Get a new one. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -1192,7 +1192,7 @@ export interface operations {
                     "application/json": components["schemas"]["TaskResponse"];
                 };
             };
-            /** @description Something that was sent is not valid; the sentence says what. */
+            /** @description The request is not valid; the sentence says why. */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1202,7 +1202,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description There is no valid token; get a new one. */
+            /** @description There is no valid token. Get a new one. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -1328,7 +1328,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Something that was sent is not valid; the sentence says what. */
+            /** @description The request is not valid; the sentence says why. */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1338,7 +1338,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description There is no valid token; get a new one. */
+            /** @description There is no valid token. Get a new one. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -1478,7 +1478,7 @@ export interface operations {
                     "application/json": components["schemas"]["TaskResponse"];
                 };
             };
-            /** @description Something that was sent is not valid; the sentence says what. */
+            /** @description The request is not valid; the sentence says why. */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1488,7 +1488,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description There is no valid token; get a new one. */
+            /** @description There is no valid token. Get a new one. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
