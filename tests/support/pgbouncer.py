@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg2
@@ -17,7 +18,7 @@ from support.network import free_port
 class PgBouncer:
     """A transaction pooler with few connections to its server, and no reset between clients."""
 
-    def __init__(self, folder: Path, server_url: str) -> None:
+    def __init__(self, folder: Path, server_url: str, size: int = 4) -> None:
         self.server = make_url(server_url)
         self.port = free_port()
         self.url = self.server.set(port=self.port, host="127.0.0.1").render_as_string(
@@ -34,7 +35,7 @@ class PgBouncer:
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {users}\n"
             f"admin_users = {self.server.username}\nmax_client_conn = 1000\n"
-            "pool_mode = transaction\nserver_reset_query =\ndefault_pool_size = 4\n"
+            f"pool_mode = transaction\nserver_reset_query =\ndefault_pool_size = {size}\n"
             # PAUSE may interrupt a login of its own, after which it would wait for 15 s.
             "server_login_retry = 1\n"
         )
@@ -65,15 +66,25 @@ class PgBouncer:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Let it hold back all statements, as an operator does who moves the server."""
-        self._command("PAUSE")
+        with self._console() as console:
+            console.execute("PAUSE")
         try:
             yield
         finally:
-            self._command("RESUME")
+            with self._console() as console:
+                console.execute("RESUME")
 
-    def _command(self, command: str) -> None:
-        # Its console takes plain statements only: no transaction around them.
+    def waiting(self) -> int:
+        """Count the clients that wait for a server connection."""
+        with self._console() as console:
+            console.execute("SHOW POOLS")
+            column = [each.name for each in console.description].index("cl_waiting")
+            return sum(row[column] for row in console.fetchall())
+
+    @contextmanager
+    def _console(self) -> Iterator[Any]:
+        # It takes plain statements only: no transaction around them.
         with closing(psycopg2.connect(self.admin_url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(command)
+                yield cursor
