@@ -21,7 +21,7 @@ SERVERS = ("one", "two")
 class Instance:
     """The service on a port of its own, which may be restarted."""
 
-    def __init__(self, env: Mapping[str, str], log: Path, project: Path) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path, project: Path = PROJECT) -> None:
         self.project = project
         self.port = free_port()
         self.env = {**env, "PORT": str(self.port)}
