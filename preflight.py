@@ -23,6 +23,14 @@ MAY_CREATE_TABLES = "SELECT coalesce(has_schema_privilege(current_schema(), 'CRE
 IS_TAKEN = "SELECT to_regclass('tasks') IS NOT NULL"
 CANNOT_CREATE = "its user may not create tables: GRANT CREATE ON SCHEMA public"
 TAKEN = "it has a table tasks that this service's migrations have not made"
+INVALID_INDEXES = (
+    "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+    " AND indrelid IN (to_regclass('tasks'), to_regclass('idempotency_keys'))"
+)
+INVALID = (
+    "its index {} is invalid: CREATE INDEX CONCURRENTLY is at work or has failed; wait, or drop the"
+    " index and create it again"
+)
 TASKS = SQLModel.metadata.tables["tasks"]
 
 logger = logging.getLogger(__name__)
@@ -67,6 +75,8 @@ def _inspect(session: Session) -> str:
     """
     if trouble := problem(session):
         raise _Unfit(trouble)
+    for (index,) in execute(session, INVALID_INDEXES):
+        raise _Unfit(INVALID.format(index))
     connection = session.connection()
     script = ScriptDirectory.from_config(alembic_config())
     known = {revision.revision for revision in script.walk_revisions()}

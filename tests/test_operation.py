@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from psycopg2.errors import UniqueViolation
 from sqlalchemy import make_url
 from uvicorn.config import STARTUP_FAILURE
 
@@ -165,6 +166,18 @@ def test_a_newer_schema_passes(migrated: str) -> None:
         0,
         "The settings and the database are right; the schema is of a newer version of the service",
     )
+
+
+def test_an_index_that_was_not_completed_fails(migrated: str) -> None:
+    with connected(migrated) as cursor:
+        cursor.execute("INSERT INTO tasks (user_id, title) VALUES ('twin', 'x'), ('twin', 'x')")
+        with pytest.raises(UniqueViolation):
+            cursor.execute("CREATE UNIQUE INDEX CONCURRENTLY incomplete ON tasks (user_id)")
+        code, line = check(migrated)
+        assert code == 1
+        assert "its index incomplete is invalid" in line
+        cursor.execute("DROP INDEX incomplete")
+    assert check(migrated)[0] == 0
 
 
 @pytest.mark.parametrize(
