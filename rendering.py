@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -50,8 +50,15 @@ async def sha256(parts: Sequence[bytes]) -> str:
 def response_of(parts: Sequence[bytes], status_code: int) -> Response:
     """Return a response with JSON."""
     if len(parts) == 1:
-        return Response(parts[0], status_code, media_type="application/json")
+        return _JSONResponse(parts[0], status_code)
     return PartsResponse(parts, status_code)
+
+
+class _JSONResponse(Response):
+    def init_headers(self, _headers: Mapping[str, str] | None = None) -> None:
+        """Make the two headers; starlette looks for others first."""
+        length = b"%d" % len(self.body)
+        self.raw_headers = [(b"content-length", length), (b"content-type", b"application/json")]
 
 
 class PartsResponse(Response):

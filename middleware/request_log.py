@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from logs import RequestContext, request_context
+from logs import RequestContext, log_request, request_context
 
 REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
 
@@ -48,7 +48,7 @@ class RequestLogMiddleware:
             await self.app(scope, receive, send_with_id)
         finally:
             milliseconds = (time.perf_counter() - started) * 1000
-            logger.info("%d in %.1f ms", status, milliseconds)
+            log_request(logger, f"{status} in {milliseconds:.1f} ms")
             request_context.reset(token)
 
 

@@ -11,6 +11,7 @@ NO_FRAMES = [(b"x-frame-options", b"DENY"), (b"content-security-policy", b"frame
 NO_STORE = (b"cache-control", b"no-store")
 REVALIDATE = (b"cache-control", b"private, no-cache")
 VARY = b"Authorization, Origin"
+VARY_BY_ORIGIN = (b"vary", b"Origin")
 
 
 class ResponseHeadersMiddleware:
@@ -41,13 +42,16 @@ def _completed(scope: Scope, message: Message) -> list[Header]:
         completed += NO_FRAMES
     success = message["status"] in {200, 206, 304} and scope["method"] in {"GET", "HEAD"}
     if success and scope["path"].startswith(STATIC):
+        if b"vary" not in present:
+            completed.append(VARY_BY_ORIGIN)
         return completed
     if b"cache-control" not in present:
         tasks = success and scope["path"].startswith(API)
         completed.append(REVALIDATE if tasks else NO_STORE)
-    vary = present.get(b"vary", b"")
-    if vary:
+    vary = VARY
+    if b"vary" in present:
         completed = [header for header in completed if header[0] != b"vary"]
-    others = [name for name in vary.split(b", ") if name not in VARY]
-    completed.append((b"vary", b", ".join([VARY, *others])))
+        others = [name for name in present[b"vary"].split(b", ") if name not in VARY]
+        vary = b", ".join([VARY, *others])
+    completed.append((b"vary", vary))
     return completed

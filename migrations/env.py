@@ -10,11 +10,15 @@ from connection import engine
 
 # Any constant of the project's own. A transaction-level lock works through transaction poolers.
 LOCK_KEY = 0x746F646F
+# Requests wait behind a migration that waits for a table. Above `deadlock_timeout`, one second:
+# after that PostgreSQL ends an autovacuum that is in the way.
+LOCK_TIMEOUT = "3s"
 
 
 def upgrade(connection: Connection) -> None:
     """Run the migrations while no other worker does."""
     connection.execute(select(func.pg_advisory_xact_lock(LOCK_KEY)))
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     context.configure(
         connection=connection, target_metadata=SQLModel.metadata, compare_server_default=True
     )

@@ -1,5 +1,6 @@
 """The log: one format, the reasons, nothing forged, nothing secret."""
 
+import io
 import logging
 import re
 import socket
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import logs
-from logs import LineFormatter
+from logs import LineFormatter, LineHandler, log_request
 from support.service import (
     LINE,
     PATIENCE,
@@ -146,6 +147,26 @@ def test_a_message_of_several_lines_is_one_line_and_a_traceback_is_many() -> Non
     assert all(LINE.fullmatch(line) for line in traceback)
     assert traceback[-2].endswith("[ValueError: first]")
     assert traceback[-1].endswith(r"[second\x1b[31m\ud800 (token)]")
+
+
+def test_whoever_else_listens_gets_the_requests_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = LineHandler(io.StringIO())
+    handler.setFormatter(LineFormatter())
+    other = logging.StreamHandler(io.StringIO())
+    logger = logging.getLogger("a_request_log")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    for handlers in ([handler], [handler, other]):
+        monkeypatch.setattr(logging.root, "handlers", handlers)
+        log_request(logger, "200 in 1.0 ms")
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    logger.addFilter(lambda record: "500" in record.getMessage())
+    for message in ("200 in 2.0 ms", "500 in 3.0 ms"):
+        log_request(logger, message)
+    lines = handler.stream.getvalue().splitlines()
+    assert all(LINE.fullmatch(line) for line in lines)
+    messages = [line.rpartition("[")[2].rstrip("]") for line in lines]
+    assert messages == ["200 in 1.0 ms", "200 in 1.0 ms", "500 in 3.0 ms"]
+    assert other.stream.getvalue() == "200 in 1.0 ms\n"
 
 
 def test_a_token_in_a_path_or_query_is_not_logged(service: Service) -> None:

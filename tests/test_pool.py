@@ -8,10 +8,10 @@ from typing import TypeVar
 import psycopg2
 import pytest
 from sqlalchemy import make_url, text
-from sqlalchemy.util.concurrency import await_
 from sqlmodel import Session
 
 from connection import DatabaseTimeout
+from greenlets import await_
 from pool import TURN, SessionPool, execute, execute_in_turns, give_way
 from support.postgres import connected, new_database
 

@@ -21,7 +21,8 @@ SERVERS = ("one", "two")
 class Instance:
     """The service on a port of its own, which may be restarted."""
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path, project: Path = PROJECT) -> None:
+        self.project = project
         self.port = free_port()
         self.env = {**env, "PORT": str(self.port)}
         self.log = log
@@ -31,7 +32,7 @@ class Instance:
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "main.py"],
-                cwd=PROJECT,
+                cwd=self.project,
                 env=self.env,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -111,9 +112,11 @@ class HAProxy(Proxy):
 
 
 @contextmanager
-def behind_haproxy(env: Mapping[str, str], folder: Path) -> Iterator[HAProxy]:
-    """Run two instances behind HAProxy."""
-    instances = [Instance(env, folder / f"{name}.log") for name in SERVERS]
+def behind_haproxy(
+    env: Mapping[str, str], folder: Path, project: Path = PROJECT
+) -> Iterator[HAProxy]:
+    """Run two instances of a version of the project behind HAProxy."""
+    instances = [Instance(env, folder / f"{name}.log", project) for name in SERVERS]
     haproxy = HAProxy(folder, instances)
     try:
         for instance in instances:
