@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from support.failover import Client, Outage, Way, connected_ways, outage, wait_until_all_succeed
-from support.load import COUNT_TOGGLES, writers
+from support.load import COUNT_TOGGLES, writers_of
 from support.patroni import Cluster, check_prerequisites, running_cluster
 from support.postgres import connected
 from support.service import wait_for
@@ -106,10 +107,14 @@ def ways(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[list[Way]
     full = request.config.getoption("--full")
     with connected_ways(cluster, with_pgbouncer=full) as ways:
         for way in ways:
-            wait_for(lambda way=way: way.service.client.get("/health").is_success)
+            wait_for(partial(is_healthy, way))
         with connected(cluster.leader().url) as cursor:
             cursor.execute(COUNT_TOGGLES)
         yield ways
+
+
+def is_healthy(way: Way) -> bool:
+    return way.service.client.get("/health").is_success
 
 
 def test_a_failover_loses_and_doubles_nothing(
@@ -123,7 +128,7 @@ def test_a_failover_loses_and_doubles_nothing(
     spans = []
     cluster.wait_until_whole()
     with ExitStack() as stack:
-        loads = [stack.enter_context(writers(way.service, CLIENTS, Client)) for way in ways]
+        loads = [stack.enter_context(writers_of(Client, way.service, CLIENTS)) for way in ways]
         everybody = [client for load in loads for client in load]
         for _ in range(times):
             wait_until_all_succeed(everybody)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -112,9 +113,12 @@ def wait_until_all_succeed(clients: Sequence[Client]) -> None:
     """Wait until each client has had a request from now on that succeeded."""
     now = time.monotonic()
     for client in clients:
-        wait_for(
-            lambda calls=client.calls: calls and is_success(calls[-1]) and calls[-1].started > now
-        )
+        wait_for(partial(has_succeeded, client, now))
+
+
+def has_succeeded(client: Client, since: float) -> bool:
+    last = client.calls[-1] if client.calls else None
+    return last is not None and is_success(last) and last.started > since
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from threading import Event, Thread
@@ -96,9 +96,14 @@ class Writer:
 W = TypeVar("W", bound=Writer)
 
 
-@contextmanager
-def writers(service: Service, number: int = 16, kind: type[W] = Writer) -> Iterator[list[W]]:
+def writers(service: Service, number: int = 16) -> AbstractContextManager[list[Writer]]:
     """Let clients write as long as the context lasts."""
+    return writers_of(Writer, service, number)
+
+
+@contextmanager
+def writers_of(kind: type[W], service: Service, number: int) -> Iterator[list[W]]:
+    """Let clients of a class write as long as the context lasts."""
     stop = Event()
     clients = [kind(service.user(), stop) for _ in range(number)]
     threads = [Thread(target=client.write) for client in clients]
