@@ -12,6 +12,8 @@ from sqlalchemy import make_url
 from support.postgres import fragile_server, new_database, passable_folder
 from support.service import PROJECT, Service, User, assert_clean_log, environment, running
 
+ALONE = {"clients", "cluster", "faults", "fuzz", "image", "pooler"}
+
 pytest_plugins = ["support.browsing"]
 
 
@@ -22,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Run what measures or fills the machine alone."""
-    return 0 if config.option.markexpr in {"clients", "faults", "fuzz", "image", "pooler"} else None
+    return 0 if config.option.markexpr in ALONE else None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

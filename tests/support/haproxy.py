@@ -51,20 +51,15 @@ class Instance:
             return False
 
 
-class HAProxy:
-    """HAProxy in front of the instances."""
+class Proxy:
+    """HAProxy as a configuration in `docs/` says, at other addresses."""
 
-    def __init__(self, folder: Path, instances: Sequence[Instance]) -> None:
-        self.instances = instances
-        self.port = free_port()
-        self.socket = folder / "haproxy.sock"
-        self.configuration = folder / "haproxy.cfg"
-        text = (PROJECT / "docs" / "haproxy.cfg").read_text(encoding="utf-8")
-        ports = {8000: self.port, 8001: instances[0].port, 8002: instances[1].port}
-        for written, real in ports.items():
-            assert text.count(f"127.0.0.1:{written}") == 1
-            text = text.replace(f"127.0.0.1:{written}", f"127.0.0.1:{real}")
-        text = text.replace("/run/haproxy/admin.sock", str(self.socket))
+    def __init__(self, folder: Path, name: str, addresses: Mapping[str, str]) -> None:
+        self.configuration = folder / name
+        text = (PROJECT / "docs" / name).read_text(encoding="utf-8")
+        for written, real in addresses.items():
+            assert text.count(written) == 1
+            text = text.replace(written, real)
         self.configuration.write_text(text, encoding="utf-8")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -73,12 +68,31 @@ class HAProxy:
         assert program, "HAProxy is not installed: apt-get install haproxy"
         # -db: in the foreground. -W is left out: one process that ends at SIGTERM.
         self.process = subprocess.Popen([program, "-db", "-f", str(self.configuration)])
-        wait_for(self.socket.exists)
 
     def stop(self) -> None:
         if self.process:
             self.process.terminate()
             self.process.wait(PATIENCE)
+
+
+class HAProxy(Proxy):
+    """HAProxy in front of the instances."""
+
+    def __init__(self, folder: Path, instances: Sequence[Instance]) -> None:
+        self.instances = instances
+        self.port = free_port()
+        self.socket = folder / "haproxy.sock"
+        ports = {8000: self.port, 8001: instances[0].port, 8002: instances[1].port}
+        addresses = {f"127.0.0.1:{port}": f"127.0.0.1:{real}" for port, real in ports.items()}
+        super().__init__(
+            folder,
+            "haproxy.cfg",
+            addresses | {"/run/haproxy/admin.sock mode": f"{self.socket} mode"},
+        )
+
+    def start(self) -> None:
+        super().start()
+        wait_for(self.socket.exists)
 
     def restart(self, number: int) -> int:
         """Restart an instance as an operator does; return its exit code."""

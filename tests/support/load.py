@@ -6,11 +6,12 @@ import statistics
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from threading import Event, Thread
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -51,6 +52,7 @@ class Writer:
     uncertain: set[str] = field(default_factory=set)
     toggles: Counter[int | None] = field(default_factory=Counter)
     toggled: int = field(init=False)
+    answer: httpx.Response = field(init=False)
 
     def __post_init__(self) -> None:
         self.toggled = self.user.create("toggled")["id"]
@@ -65,7 +67,8 @@ class Writer:
     def call(self, method: str, path: str = "", **kwargs: object) -> int | None:
         started = time.monotonic()
         try:
-            status = self.user.call(method, path, **kwargs).status_code
+            self.answer = self.user.call(method, path, **kwargs)
+            status: int | None = self.answer.status_code
         except httpx.TransportError:
             status = None
             time.sleep(0.01)
@@ -90,11 +93,19 @@ class Writer:
         assert completed == bool(stored % 2)
 
 
-@contextmanager
-def writers(service: Service, number: int = 16) -> Iterator[list[Writer]]:
+W = TypeVar("W", bound=Writer)
+
+
+def writers(service: Service, number: int = 16) -> AbstractContextManager[list[Writer]]:
     """Let clients write as long as the context lasts."""
+    return writers_of(Writer, service, number)
+
+
+@contextmanager
+def writers_of(kind: type[W], service: Service, number: int) -> Iterator[list[W]]:
+    """Let clients of a class write as long as the context lasts."""
     stop = Event()
-    clients = [Writer(service.user(), stop) for _ in range(number)]
+    clients = [kind(service.user(), stop) for _ in range(number)]
     threads = [Thread(target=client.write) for client in clients]
     for thread in threads:
         thread.start()
@@ -166,7 +177,7 @@ class Burst:
         return statuses
 
 
-def all_calls(clients: list[Writer]) -> list[Call]:
+def all_calls(clients: Sequence[Writer]) -> list[Call]:
     return [call for client in clients for call in client.calls]
 
 
