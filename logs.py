@@ -5,7 +5,7 @@ import logging.config
 import re
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,10 +74,10 @@ class LineHandler(logging.StreamHandler[Any]):
     """Writes to standard error; lines of each request without a LogRecord."""
 
     def write(self, message: str) -> None:
-        """Write a line of level info."""
+        """Write a line of level info. One that cannot be written is lost; no request fails."""
         prefix, suffix = _around(time.time(), "INFO")
         line = _printable(f"{prefix} [{message}{suffix}]")
-        with self.lock or nullcontext():
+        with self.lock or nullcontext(), suppress(OSError, ValueError):
             self.stream.write(f"{line}\n")
             self.flush()
 

@@ -2,16 +2,20 @@
 
 import io
 import logging
+import os
 import re
 import socket
 import subprocess
 import sys
+from functools import partial
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 import logs
 from logs import LineFormatter, LineHandler, log_request
+from support.network import free_port
 from support.service import (
     LINE,
     PATIENCE,
@@ -167,6 +171,30 @@ def test_whoever_else_listens_gets_the_requests_lines_too(monkeypatch: pytest.Mo
     messages = [line.rpartition("[")[2].rstrip("]") for line in lines]
     assert messages == ["200 in 1.0 ms", "200 in 1.0 ms", "500 in 3.0 ms"]
     assert other.stream.getvalue() == "200 in 1.0 ms\n"
+
+
+def test_a_request_succeeds_although_nobody_reads_the_log(database_url: str) -> None:
+    reader, writer = os.pipe()
+    env = environment(database_url, PORT=str(free_port()))
+    service = subprocess.Popen([sys.executable, "main.py"], cwd=PROJECT, env=env, stderr=writer)
+    os.close(writer)
+    try:
+        url = f"http://127.0.0.1:{env['PORT']}/livez"
+        wait_for(partial(answers, url))
+        os.close(reader)
+        for _ in range(3):
+            with httpx.Client() as client:
+                assert [client.get(url).status_code for _ in range(2)] == [200, 200]
+    finally:
+        service.kill()
+        service.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_a_token_in_a_path_or_query_is_not_logged(service: Service) -> None:
