@@ -4,10 +4,10 @@
 FROM python:3.13-slim-trixie AS build
 COPY --from=ghcr.io/astral-sh/uv:0.13 /uv /bin/uv
 # The interpreter is the image's. The cache is on another file system, so nothing can be linked.
-ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy
+ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_CACHE_DIR=/var/cache/uv
 WORKDIR /app
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --compile-bytecode
 COPY . .
 # Nothing can be compiled at run time: the user may not write here.
