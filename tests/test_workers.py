@@ -115,7 +115,7 @@ def test_a_terminated_worker_leaves_the_port_to_the_others(service: Service) -> 
         with socket.create_connection(("127.0.0.1", port_of(service))):
             pass
     assert answers(service)
-    assert set(kept) < set(workers_of(service))
+    wait_for(lambda: set(kept) < set(workers_of(service)))
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
