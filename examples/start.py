@@ -114,7 +114,9 @@ def main() -> None:
     else:
         service |= {"BETTER_AUTH_URL": page}
     programs: list[subprocess.Popen[bytes]] = []
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a script's shell lets what it starts with `&` ignore it.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _interrupt)
     try:
         programs.append(
             subprocess.Popen([sys.executable, "dev.py"], cwd=PROJECT, env=os.environ | service)
