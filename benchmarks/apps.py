@@ -137,14 +137,14 @@ class App:
         deletable: Sequence[int] = range(number)
         if operation.has("{deletable}"):
             deletable, users = self.database.deletable(number), WRITERS[:1]
-        body = json.dumps(operation.body).encode() if operation.body else b""
+        bodies = [json.dumps(body).encode() for body in operation.bodies] or [b""]
         for turn in range(CONDITIONAL if operation.has("{etag}") else number):
             owner = chance.choice(users)
             task = owner.first + owner.step * chance.randrange(owner.count or 1)
             known = {"id": task, "deletable": deletable[turn], "unique": uuid.uuid4()}
             path = f"/api/{owner.user_id}/tasks" + operation.path.format(**known)
             common = {"Authorization": f"Bearer {token(owner.user_id)}"}
-            if body:
+            if body := chance.choice(bodies):
                 common["Content-Type"] = "application/json"
             if operation.has("{etag}"):
                 known["etag"] = self.send(Request("GET", path, common))[1]

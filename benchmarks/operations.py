@@ -2,7 +2,7 @@
 
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -11,6 +11,7 @@ from jose import jwt
 SECRET = "only-for-benchmarks-0123456789-abcdefghijkl"
 CREATE = {"title": "Buy groceries for the week", "description": "Milk, bread and eggs"}
 UPDATE = {"title": "Buy groceries for the next week", "completed": True}
+COMPLETE_ALL = [{"completed": True}, {"completed": False}]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Operation:
     name: str
     method: str
     path: str = ""
-    body: object = None
+    bodies: Sequence[object] = ()
+    """One of them is sent."""
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
     service_only: bool = False
@@ -57,18 +59,21 @@ OPERATIONS = {
     for operation in (
         Operation("get", "GET", "/{id}"),
         Operation("list", "GET"),
-        Operation("create", "POST", "", CREATE, status=201),
+        Operation("create", "POST", "", [CREATE], status=201),
         Operation("toggle", "PATCH", "/{id}/complete"),
-        Operation("update", "PUT", "/{id}", UPDATE),
+        Operation("update", "PUT", "/{id}", [UPDATE]),
         Operation("delete", "DELETE", "/{deletable}", status=204),
         Operation("page", "GET", "?limit=20", service_only=True),
         Operation("search", "GET", "?q=groceries", service_only=True),
         Operation(
-            "unchanged", "GET", "/{id}", None, {"If-None-Match": "{etag}"}, 304, service_only=True
+            "unchanged", "GET", "/{id}", (), {"If-None-Match": "{etag}"}, 304, service_only=True
         ),
         Operation(
-            "keyed", "POST", "", CREATE, {"Idempotency-Key": "{unique}"}, 201, service_only=True
+            "keyed", "POST", "", [CREATE], {"Idempotency-Key": "{unique}"}, 201, service_only=True
         ),
+        Operation("if_match", "PUT", "/{id}", [UPDATE], {"If-Match": "*"}, service_only=True),
+        Operation("updated", "GET", "?limit=20&sort=updated", service_only=True),
+        Operation("complete_all", "PATCH", "", COMPLETE_ALL, service_only=True),
     )
 }
 
