@@ -69,6 +69,19 @@ def test_no_other_content_type_is(user: User, content_type: str) -> None:
     assert response.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [(["application/json", "text/plain"], 201), (["text/plain", "application/json"], 400)],
+)
+def test_the_first_of_several_content_types_counts(
+    user: User, lines: list[str], status: int
+) -> None:
+    headers = [("Authorization", user.headers["Authorization"])]
+    headers += [("Content-Type", line) for line in lines]
+    response = user.client.post(user.path, content=b'{"title": "a"}', headers=headers)
+    assert response.status_code == status
+
+
 def test_an_endpoint_of_another_route_gets_no_session() -> None:
     app = FastAPI()
 

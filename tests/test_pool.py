@@ -3,17 +3,18 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg2
 import pytest
 from sqlalchemy import make_url, text
 from sqlmodel import Session
 
-from connection import DatabaseTimeout
-from greenlets import await_
+from connection import DatabaseTimeout, Servers
+from greenlets import Greenlet, await_
 from pool import TURN, SessionPool, execute, execute_in_turns, give_way
 from support.postgres import connected, new_database
+from support.service import PATIENCE
 
 T = TypeVar("T")
 
@@ -221,3 +222,36 @@ def test_long_work_gives_way_to_others(url: str) -> None:
 
     asyncio.run(both())
     assert done == ["long", "other"] * 3
+
+
+def test_a_lost_connection_leaves_its_descriptors_number_to_others(url: str) -> None:
+    """Libpq closes its socket as soon as the server has ended the connection."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        connection: Any = await loop.run_in_executor(None, Servers(url).connect)
+        greenlet = Greenlet()
+
+        def ask() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(0)")
+
+        await greenlet.call(ask)
+        number = connection.fileno()
+        with connected(url) as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 60000)", [connection.info.backend_pid])
+        with pytest.raises(psycopg2.OperationalError):
+            await greenlet.call(ask)
+        pair = socket.socketpair()
+        assert number in {each.fileno() for each in pair}
+        mine, other = sorted(pair, key=lambda each: each.fileno() != number)
+        arrived = loop.create_future()
+        loop.add_reader(mine, arrived.set_result, None)
+        connection.close()
+        other.send(b"x")
+        await asyncio.wait_for(arrived, PATIENCE)
+        loop.remove_reader(mine)
+        for each in pair:
+            each.close()
+
+    asyncio.run(run())

@@ -25,6 +25,8 @@ DIRECT_ONLY = {
     "tests/test_operation.py::test_a_database_that_is_not_ready_fails": "ALTER DATABASE changes"
     " new sessions, and a pooler keeps the old ones",
     "tests/test_operation.py::test_a_user_without_rights_fails": "the pooler knows no other user",
+    "tests/test_pool.py::test_a_lost_connection_leaves_its_descriptors_number_to_others": "the"
+    " process id that a pooler tells is not the backend's",
 }
 """Tests that a pooler cannot pass, and why."""
 
