@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Depends, Path, Request
@@ -16,10 +16,12 @@ from jose.utils import base64url_decode
 
 from config import Settings
 from errors import InvalidToken, Unauthorized, UserMismatch
-from jwks import PublishedKeys
 from logs import request_context
 from models import USER_ID_MAX_LENGTH
 from schemas import is_storable
+
+if TYPE_CHECKING:
+    from jwks import PublishedKeys
 
 HS256 = "HS256"
 """The one algorithm of the shared secret."""
@@ -80,7 +82,7 @@ class TokenVerifier:
         secrets = settings.better_auth_secrets or (settings.better_auth_secret,)
         keys = [jwk.construct(s.get_secret_value(), HS256) for s in secrets]
         self._secret_key = keys[0] if len(keys) == 1 else AnyKey(keys)
-        self._published = PublishedKeys(settings.jwks_url) if settings.jwks_url else None
+        self._published = _published_keys(settings.jwks_url)
         self._issuers = [settings.issuer]
         self._access_token_issuers = [settings.issuer, settings.oauth_issuer]
         self._audience = settings.better_auth_audience
@@ -102,7 +104,7 @@ class TokenVerifier:
         return verify_token(token, self._secret_key, audience=self._audience)
 
     async def _published_subject(
-        self, token: str, header: dict[str, Any], published: PublishedKeys
+        self, token: str, header: dict[str, Any], published: "PublishedKeys"
     ) -> str:
         # Better Auth signs its session cookies with these keys too, and names them in `typ`.
         issuers = self._issuers
@@ -134,6 +136,14 @@ class AnyKey(Key):
     def verify(self, msg: bytes, sig: bytes) -> bool:
         """Tell whether the signature is one of the keys'."""
         return any(key.verify(msg, sig) for key in self._keys)
+
+
+def _published_keys(url: str | None) -> "PublishedKeys | None":
+    if url is None:
+        return None
+    from jwks import PublishedKeys  # noqa: PLC0415  # its HTTP client takes 5 MB
+
+    return PublishedKeys(url)
 
 
 def verify_token(

@@ -16,8 +16,9 @@ from sqlmodel import Session, SQLModel
 import models  # noqa: F401  # registers the tables
 from config import Settings, startup_settings
 from connection import DatabaseTimeout
-from database import alembic_config, problem, reason_of
+from database import problem, reason_of
 from pool import SessionPool, execute
+from upgrade import alembic_config
 
 MAY_CREATE_TABLES = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
 IS_TAKEN = "SELECT to_regclass('tasks') IS NOT NULL"

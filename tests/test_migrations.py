@@ -8,10 +8,11 @@ import alembic.command
 import pytest
 from alembic.script import ScriptDirectory
 
-from database import alembic_config
+from database import NEWEST
 from support.postgres import connected, new_database, waiting_for_locks
 from support.service import PATIENCE, environment, patient, running, wait_for
 from test_database import run_alembic
+from upgrade import alembic_config
 
 REVISIONS = [
     (script.down_revision, script.revision)
@@ -85,6 +86,11 @@ def url() -> Iterator[str]:
         with connected(url) as cursor:
             cursor.execute("INSERT INTO tasks (user_id, title) VALUES ('somebody', 'x')")
         yield url
+
+
+def test_a_migrations_file_name_begins_with_its_revision() -> None:
+    """A start compares the newest one with the database's, without Alembic."""
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == NEWEST
 
 
 @pytest.mark.parametrize(("previous", "revision"), REVISIONS)

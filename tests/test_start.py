@@ -1,0 +1,54 @@
+"""A start loads no library that only other configurations need."""
+
+import subprocess
+import sys
+
+import pytest
+
+from support.postgres import new_database
+from support.service import PATIENCE, Service, environment
+
+DEVELOPMENT = {"rich"}
+"""What httpx loads if it is installed."""
+OPTIONAL = {"alembic", "httpx", "jwks", "limits", "mako", *DEVELOPMENT}
+START = f"""
+import asyncio, sys, main
+
+async def start():
+    async with main.lifespan(main.app):
+        print(*sorted({OPTIONAL} & set(sys.modules)))
+
+asyncio.run(start())
+"""
+
+
+def loaded(url: str, **variables: str) -> set[str]:
+    started = subprocess.run(
+        [sys.executable, "-c", START],
+        env=environment(url, **variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    return set(started.stdout.splitlines()[-1].split())
+
+
+def test_only_a_start_that_migrates_loads_alembic() -> None:
+    with new_database() as url:
+        assert loaded(url) == {"alembic", "mako"}
+        assert loaded(url) == set()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "modules"),
+    [
+        ("BETTER_AUTH_URL", "http://127.0.0.1:9", {"httpx", "jwks"}),
+        ("RATE_LIMIT", "100/minute", {"limits"}),
+    ],
+)
+def test_what_a_setting_needs_is_loaded(
+    service: Service, database_url: str, variable: str, value: str, modules: set[str]
+) -> None:
+    assert service.answers()  # so the schema is up to date
+    assert loaded(database_url, **{variable: value}) - DEVELOPMENT == modules
