@@ -5,6 +5,7 @@ By itself, uvicorn resets connections whose request it has not read when SIGTERM
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -140,6 +141,9 @@ def serve(sockets: list[socket.socket], *, is_only: bool = False) -> NoReturn:
     server.is_only = is_only
     try:
         config.load_app()
+        # The garbage collector need not look through 100,000 objects that stay: that stopped all
+        # requests for 50 to 150 ms, every few seconds.
+        gc.freeze()
         server.run(sockets)
     except Exception:
         logger.exception("The service failed")

@@ -6,11 +6,23 @@ import sys
 import pytest
 
 from support.postgres import new_database
-from support.service import PATIENCE, Service, environment
+from support.service import PATIENCE, Service, environment, running
 
 DEVELOPMENT = {"rich"}
 """What httpx loads if it is installed."""
 OPTIONAL = {"alembic", "httpx", "jwks", "limits", "mako", *DEVELOPMENT}
+WATCHED = """
+import gc, os, server
+
+end = os._exit
+
+def show(code):
+    print("frozen:", gc.get_freeze_count() > len(gc.get_objects()), flush=True)
+    end(code)
+
+os._exit = show
+server.run()
+"""
 START = f"""
 import asyncio, sys, main
 
@@ -52,3 +64,10 @@ def test_what_a_setting_needs_is_loaded(
 ) -> None:
     assert service.answers()  # so the schema is up to date
     assert loaded(database_url, **{variable: value}) - DEVELOPMENT == modules
+
+
+def test_the_garbage_collector_leaves_out_what_the_start_has_made(database_url: str) -> None:
+    with running(environment(database_url), program=("-c", WATCHED)) as service:
+        service.user().create()
+        service.stop()
+        assert service.output().endswith("frozen: True\n")
