@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,6 +75,7 @@ class App:
     workers: int = 1
     folder: Path = PROJECT
     owners: Sequence[Owner] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
     process: psutil.Popen = field(init=False)
     port: int = field(init=False)
 
@@ -91,6 +92,7 @@ class App:
             "PORT": str(self.port),
             "UVICORN_PORT": str(self.port),
             "WEB_CONCURRENCY": str(self.workers),
+            **self.variables,
         }
         start = partial(psutil.Popen, PROGRAMS[self.program], cwd=self.folder, env=environment)
         self.process = start(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -34,6 +34,8 @@ RUN_BY = [
     (r"apt-get install ([\w-]+)", ".ci/run", r"packages+=(\1)"),
     (r"(openssl rand -base64 32)", "tests/test_examples.py", "openssl"),
     (r"uv run -m benchmarks\.\w+.*", ".ci/run", '-m "benchmarks.$measurement"'),
+    (r"uv run (-m scaling\.size) .*", "tests/test_scaling.py", r'"-m", "scaling.size"'),
+    (r"uv run --group scaling (-m scaling\.\w+)", ".ci/run", r"\1"),
     (r"(uv run ruff format)(?: && uv run ruff check --fix)?", "check", r"\1"),
     (r"uv run (alembic revision .*)", "tests/test_new_column.py", '"alembic revision'),
     (r"npm install (@better-auth/\S+) @better-auth/\S+", "tests/better_auth/package.json", r'"\1"'),
