@@ -32,6 +32,8 @@ CONFLICTS = (SerializationFailure, DeadlockDetected)
 """PostgreSQL has undone the transaction because of another one."""
 NOT_EXECUTED = (ReadOnlySqlTransaction, *CONFLICTS)
 """Errors that prove that their statement changed nothing."""
+WITHOUT_SERVER = "server login has been failing"
+"""What PgBouncer says, without an SQLSTATE, if it has no server: the statement was sent to none."""
 READS_PER_TURN = 16
 """Times that a result is read from before other requests go on."""
 HOST_LISTS = ("host", "hostaddr", "port")
@@ -140,12 +142,18 @@ class _LimitedCursor(cursor):
         try:
             super().execute(query, vars)
             failed = False
-        except NOT_EXECUTED:
-            pooled.may_have_written = before
+        except psycopg2.Error as exc:
+            if isinstance(exc, NOT_EXECUTED) or is_refused(exc):
+                pooled.may_have_written = before
             raise
         finally:
             for listener in listeners:
                 listener.executed(statement, began, failed)
+
+
+def is_refused(error: Exception) -> bool:
+    """Tell whether PgBouncer has no server now."""
+    return isinstance(error, psycopg2.OperationalError) and WITHOUT_SERVER in str(error)
 
 
 class Servers:

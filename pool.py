@@ -17,12 +17,19 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from connection import CONFLICTS, DatabaseTimeout, PooledConnection, engine, is_ready
+from connection import (
+    CONFLICTS,
+    DatabaseTimeout,
+    PooledConnection,
+    engine,
+    is_ready,
+    is_refused,
+)
 from greenlets import Greenlet, await_
 from timing import listeners
 
 PATIENCE = 5.0
-"""Seconds for which connecting is tried again when an outage begins: a failover takes as long."""
+"""Seconds for which what was refused is tried again when an outage begins, as in a failover."""
 RECONNECT_INTERVAL = 0.2
 RESERVE = 0.1
 """Part of the time limit that remains when PostgreSQL gives up a statement, and its locks."""
@@ -41,6 +48,10 @@ T = TypeVar("T")
 
 class _ServerChanged(Exception):
     """The connection is lost or read-only, and nothing was changed on it."""
+
+
+class _Refused(Exception):
+    """The pooler has no server, and nothing was executed."""
 
 
 class _Held(NamedTuple):
@@ -70,7 +81,7 @@ class SessionPool:
         time_limit: Seconds for each piece of work, waiting for a connection included. With one,
             each statement is a transaction. Without one, work may take as long as it wants, and
             commits itself.
-        patience: Seconds from the beginning of an outage in which connecting is tried again.
+        patience: Seconds from the beginning of an outage in which what was refused is tried again.
 
     """
 
@@ -99,8 +110,8 @@ class SessionPool:
         """Return what `work(session)` returns.
 
         Work is started again only if no statement of it can have changed anything: once on another
-        connection if this one is lost or read-only, and at once after a conflict with another
-        transaction.
+        connection if this one is lost or read-only, at once after a conflict with another
+        transaction, and until `patience` ends if PgBouncer has no server.
 
         Args:
             work: What to do.
@@ -116,10 +127,16 @@ class SessionPool:
         try:
             others = self._twins.setdefault(twin, asyncio.Lock()) if twin else nullcontext()
             async with asyncio.timeout(self._time_limit) as timer, others:
-                try:
-                    return await self._attempt(work, deadline, timer)
-                except _ServerChanged:
-                    return await self._attempt(work, deadline, timer, is_last=True)
+                is_last = False
+                while True:
+                    try:
+                        return await self._attempt(work, deadline, timer, is_last=is_last)
+                    except _ServerChanged:
+                        is_last = True
+                    except _Refused as exc:
+                        if not self._is_patient():
+                            raise exc.__cause__ or exc from None
+                        await asyncio.sleep(RECONNECT_INTERVAL)
         except TimeoutError:
             raise DatabaseTimeout(f"no answer within {self._time_limit} s") from None
 
@@ -144,7 +161,9 @@ class SessionPool:
                 # Without a time limit nobody sees the statements, and each may be a change.
                 driver.may_have_written = self._time_limit is None
                 try:
-                    return await self._call(work, held.session)
+                    result = await self._call(work, held.session)
+                    self._failing_since = None
+                    return result  # noqa: TRY300
                 except (psycopg2.Error, DBAPIError) as exc:
                     cause: Any = getattr(exc, "orig", exc)  # SQLAlchemy's have the driver's
                     if isinstance(cause, ReadOnlySqlTransaction):
@@ -153,6 +172,8 @@ class SessionPool:
                         driver.close()
                     if driver.may_have_written:
                         raise
+                    if is_refused(cause):
+                        raise _Refused from exc
                     if not isinstance(cause, CONFLICTS):
                         if is_last or self._is_usable(held):
                             raise
@@ -195,12 +216,11 @@ class SessionPool:
             else:
                 self._turn.release()
             raise
-        self._failing_since = None
         held.driver.deadline = deadline
         return held
 
     def _is_patient(self) -> bool:
-        """Tell whether to connect again. Nothing was sent, and an outage may end in seconds."""
+        """Tell whether to try again. Nothing was executed, and an outage may end in seconds."""
         self._failing_since = self._failing_since or time.monotonic()
         return time.monotonic() < self._failing_since + self._patience
 

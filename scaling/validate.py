@@ -45,6 +45,7 @@ CASES = [
     Case(Setup(), 128),
     Case(Setup(workers=2), 32),
     Case(Setup(workers=2), 128),
+    Case(Setup(connections=20), 32),
     Case(Setup(distance_ms=5), 128),
     Case(Setup(distance_ms=5, connections=20), 128),
 ]

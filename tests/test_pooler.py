@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import make_url
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.pooler
 Sized = Callable[[int, int], int]
 Record = Callable[[str, object], None]
 DB_TIMEOUT = 3
+POOL_SIZE = 4
+"""Connections of PgBouncer to a database: so many statements are in execution at a time."""
 DIRECT_ONLY = {
     "tests/test_deployment_guide.py::test_a_dump_restores_every_task": "pg_dump and pg_restore set"
     " session variables, and a transaction pooler hands these to other clients",
@@ -34,7 +37,7 @@ DIRECT_ONLY = {
 @pytest.fixture
 def pooler() -> Iterator[PgBouncer]:
     with passable_folder() as folder:
-        pooler = PgBouncer(folder, os.environ["TEST_DATABASE_URL"])
+        pooler = PgBouncer(folder, os.environ["TEST_DATABASE_URL"], POOL_SIZE)
         pooler.start()
         yield pooler
         pooler.kill()
@@ -56,6 +59,49 @@ def test_the_whole_suite_passes_through_pgbouncer(
     )
     assert run.returncode == 0, run.stdout
     record_property("The test suite through PgBouncer", run.stdout.splitlines()[-1])
+
+
+@contextmanager
+def closed(database: str) -> Iterator[None]:
+    """End a database's connections and let it refuse new ones, as a server does that goes down."""
+    with connected(os.environ["TEST_DATABASE_URL"]) as cursor:
+        cursor.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database]
+        )
+        try:
+            yield
+        finally:
+            cursor.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
+
+
+def test_a_failover_behind_the_pooler_fails_only_what_was_in_execution(
+    pooler: PgBouncer, sized: Sized, record_property: Record
+) -> None:
+    times = sized(3, 20)
+    with new_database() as server_url:
+        url = make_url(server_url).set(port=pooler.port)
+        env = environment(url.render_as_string(hide_password=False), LOG_LEVEL="info")
+        with running(env, program=("main.py",)) as service:
+            with connected(server_url) as cursor:
+                cursor.execute(COUNT_TOGGLES)
+            with writers(service) as clients:
+                for _ in range(times):
+                    wait_for(lambda: service.user().call("GET").status_code == 200)
+                    with closed(str(url.database)):
+                        time.sleep(1)
+            service.user().create()
+        for client in clients:
+            client.assert_nothing_lost(server_url)
+    calls = all_calls(clients)
+    failed = sum(call.status not in {200, 201} for call in calls)
+    assert failed <= times * POOL_SIZE
+    longest = max(call.ended - call.started for call in calls)
+    record_property(
+        "PostgreSQL refuses everything for a second, behind PgBouncer, under 16 clients",
+        f"{times} | {len(calls) - failed:,} acknowledged writes, 0 lost; {failed} requests failed,"
+        f" those in execution | longest request {longest:.1f} s",
+    )
 
 
 @pytest.mark.parametrize("outage", ["killed", "frozen", "paused"])
