@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import quantiles
 from typing import Any
 
-from simpy import Environment, Resource
+from simpy import Environment, Process, Resource
 
 from scaling.figures import MIX, Operation
 
@@ -32,7 +32,7 @@ class Setup:
     connections: int = 10
     """Of each worker."""
     commit_ms: float = 1.0
-    """Until PostgreSQL has a commit on its disk. Commits at the same time share it."""
+    """Until PostgreSQL has written a commit to its disk."""
     distance_ms: float = 0.0
     """From a worker to PostgreSQL and back."""
     wake_us: float = 0.0
@@ -67,6 +67,28 @@ class _Machine:
             self.busy += microseconds / 1e6
 
 
+class _Disk:
+    """Where commits go: those that come while one is written are written together after it."""
+
+    def __init__(self, environment: Environment, seconds: float) -> None:
+        self._environment = environment
+        self._seconds = seconds
+        self._running: Process | None = None
+        self._next: Process | None = None
+
+    def commit(self) -> Steps:
+        """Wait until a write has ended that began after the call."""
+        if self._next is None:
+            self._next = self._environment.process(self._write())
+        yield self._next
+
+    def _write(self) -> Steps:
+        if self._running is not None and self._running.is_alive:
+            yield self._running
+        self._running, self._next = self._next, None
+        yield self._environment.timeout(self._seconds)
+
+
 class Simulation:
     """Requests of a mix on a setup."""
 
@@ -81,6 +103,7 @@ class Simulation:
         self._postgres = own or self._machine
         self._loops = [Resource(environment, 1) for _ in range(setup.workers)]
         self._pools = [Resource(environment, setup.connections) for _ in range(setup.workers)]
+        self._disk = _Disk(environment, setup.commit_ms / 1000)
         self._loop_busy = 0.0
         self._postgres_busy = 0.0
         self._connections_busy = 0.0
@@ -143,7 +166,7 @@ class Simulation:
             yield from self._postgres.work(operation.postgres_us)
             self._postgres_busy += operation.postgres_us / 1e6
             if operation.writes:
-                yield environment.timeout(setup.commit_ms / 1000)
+                yield from self._disk.commit()
             # The worker reads the result with the connection still taken.
             yield from self._in_loop(worker, operation.service_us * (1 - BEFORE))
             self._connections_busy += environment.now - taken
