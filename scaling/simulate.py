@@ -223,7 +223,7 @@ USES = (0.5, 0.8, 0.95)
 def main() -> None:
     """Print for each setup what saturates first, and the response times before."""
     parser = ArgumentParser("scaling.simulate", description=__doc__)
-    parser.add_argument("--requests", type=int, default=50_000, help="simulated for each figure")
+    parser.add_argument("--requests", type=int, default=30_000, help="simulated for each figure")
     requests = parser.parse_args().requests
     print("| Setup | saturates first | requests/s then | p50, p99 ms at 50 %, 80 %, 95 % of it |")
     print("|---|---|---|---|")
