@@ -158,6 +158,8 @@ def configure_logging(level: str) -> None:
                 # A line for each fetch of Better Auth's keys; jwks.py logs what matters.
                 "httpx": {"level": "WARNING"},
                 "httpcore": {"level": "WARNING"},
+                # Seven lines when it is loaded; what it does to the schema has lines of its own.
+                "alembic.runtime.plugins": {"level": "WARNING"},
                 # Each attempt to reach a Sentry or a collector that is away.
                 "urllib3": {"level": "ERROR"},
                 # The reloader's, a line for every file that anything writes.

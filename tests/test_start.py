@@ -7,6 +7,7 @@ import pytest
 
 from support.postgres import new_database
 from support.service import PATIENCE, Service, environment, running
+from test_migrations import REVISIONS
 
 DEVELOPMENT = {"rich"}
 """What httpx loads if it is installed."""
@@ -64,6 +65,13 @@ def test_what_a_setting_needs_is_loaded(
 ) -> None:
     assert service.answers()  # so the schema is up to date
     assert loaded(database_url, **{variable: value}) - DEVELOPMENT == modules
+
+
+def test_the_first_start_logs_what_it_does_to_the_schema_and_no_more() -> None:
+    with new_database() as url, running(environment(url, LOG_LEVEL="info")) as service:
+        lines = [line for line in service.output().splitlines() if "plugin" in line]
+        assert lines == []
+        assert service.output().count("Running upgrade ") == len(REVISIONS) + 1
 
 
 def test_the_garbage_collector_leaves_out_what_the_start_has_made(database_url: str) -> None:
