@@ -6,12 +6,13 @@ import logging
 import socket
 import struct
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import httptools
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from errors import ApiError, ServerError, render
 from middleware.request_log import RequestLogMiddleware
@@ -22,6 +23,7 @@ MAX_UNSENT = 128 * 1024
 MAX_QUERY = 4096
 """Bytes of a query that endpoints outside the API get to see."""
 TRANSFER_ENCODINGS: dict[str, list[list[bytes]]] = {"1.0": [[]], "1.1": [[], [b"chunked"]]}
+BODILESS = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 LEAST_TAKEN = 32 * 1024
 """Bytes that count as something: with one byte now and then a connection would live for days."""
 UNSENT_OPTION = getattr(socket, "TCP_NOTSENT_LOWAT", None)
@@ -45,16 +47,41 @@ class Exchange(RequestResponseCycle):
         return await super().receive()
 
     async def send(self, message: Any) -> None:  # noqa: ANN401
-        """Send a part of the answer; announce that the connection closes if it does."""
-        if message["type"] != "http.response.start":
+        """Send a part of the answer; announce that the connection closes if it does.
+
+        The head is written here. Uvicorn searches each header for characters that break a head;
+        to count the lines of the whole head takes a tenth of that.
+        """
+        if self.response_started or message["type"] != "http.response.start":
             await super().send(message)
             return
-        # The rest of a request with an early response is not parsed.
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        headers = [*self.default_headers, *message.get("headers", ())]
+        # The rest of a request with an early response is not parsed. Uvicorn would close at once,
+        # which resets a client that still sends, before it has read.
         if self.more_body or self.closes or not self.keep_alive:
-            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-        await super().send(message)
-        # Uvicorn would close at once. That resets a client that still sends, before it has read.
-        self.closes, self.keep_alive = self.closes or not self.keep_alive, True
+            self.closes = self.keep_alive = True
+            headers.append((b"connection", b"close"))
+        self._frame(message["status"], headers)
+        lines = [STATUS_LINE[message["status"]], *(b"%b: %b\r\n" % each for each in headers)]
+        head = b"".join(lines)
+        if head.count(b"\r") != len(lines) or head.count(b"\n") != len(lines):
+            raise RuntimeError("a header of the response holds a line break")
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.transport.write(head + b"\r\n")
+
+    def _frame(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Tell the client where the body ends."""
+        self.chunked_encoding = False
+        if length := dict(headers).get(b"content-length"):
+            self.expected_content_length = int(length)
+        elif status not in BODILESS and self.scope["method"] != "HEAD":
+            self.chunked_encoding = True
+            headers.append((b"transfer-encoding", b"chunked"))
 
     async def send_500_response(self) -> None:
         """Answer in the common body when the app's outermost layers fail."""

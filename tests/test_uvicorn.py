@@ -46,8 +46,13 @@ def test_an_exchange_has_what_ours_uses() -> None:
         *("default_headers", "message_event", "expect_100_continue", "keep_alive", "on_response"),
     ]
     source = inspect.getsource(RequestResponseCycle)
-    for name in ("more_body", "keep_alive", "response_started", "response_complete"):
+    for name in (
+        *("more_body", "keep_alive", "response_started", "response_complete", "disconnected"),
+        *("default_headers", "waiting_for_100_continue", "expected_content_length"),
+    ):
         assert f"self.{name} = " in source
+    # True: in chunks; False: as many bytes as expected.
+    assert "elif self.chunked_encoding:" in source
     # `on_response` is called at the end of a response, whose connection closes or stays.
     assert "if not self.keep_alive:\n                    self.transport.close()" in source
 
@@ -61,7 +66,7 @@ def test_what_ours_overrides_is_there(ours: type, base: type) -> None:
 
 
 def test_flow_control_and_state_have_what_ours_uses() -> None:
-    assert {"pause_reading", "resume_reading"} <= set(vars(FlowControl))
+    assert {"pause_reading", "resume_reading", "drain"} <= set(vars(FlowControl))
     assert {"read_paused", "write_paused"} <= set(vars(FlowControl(asyncio.Transport())))
     assert set(vars(ServerState())) >= {"connections", "tasks", "default_headers", "total_requests"}
 
