@@ -1,37 +1,14 @@
-"""Every error of a request, and the one place that renders them."""
+"""Every error of a request, and the one body that they have."""
 
 import logging
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from traceback import walk_tb
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import psycopg2
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import iter_route_contexts
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-# Sentences for pydantic's own checks, by error type. The checks in schemas.py have their own.
-SENTENCES = {
-    "missing": "is required",
-    "string_type": "must be a string",
-    "string_unicode": "must not contain characters that cannot be stored",
-    "bool_type": "must be true or false",
-}
 
 NOT_AN_OBJECT = "Request body must be a JSON object, sent with Content-Type: application/json"
-
-MAX_FAULTS = 1000
-TRACEBACK_INTERVAL = 60.0
-"""Seconds after which the same fault is logged with its traceback again."""
 
 reporters: list[Callable[[Exception, str], None]] = []
 """Who is told of each fault, and where it happened."""
@@ -197,19 +174,6 @@ class Causes:
         self.errors = errors
 
 
-def install(app: FastAPI) -> None:
-    """Render every error of the app as `{"detail": …, "code": …}`.
-
-    Call it before the CORS middleware is added, so that a 500 is rendered inside CORS. Without CORS
-    headers, a browser hides the response from the page.
-    """
-    app.add_exception_handler(ApiError, _render_api_error)
-    app.add_exception_handler(ClientDisconnect, _render_disconnect)
-    app.add_exception_handler(RequestValidationError, _render_validation_error)
-    app.add_exception_handler(HTTPException, _render_http_exception)
-    app.add_middleware(_UnhandledErrorMiddleware)
-
-
 def render(error: ApiError) -> JSONResponse:
     """Return the error's response, and log its reason."""
     if error.reason:
@@ -221,54 +185,6 @@ def render(error: ApiError) -> JSONResponse:
     )
 
 
-async def _render_api_error(_request: Request, exc: Exception) -> JSONResponse:
-    assert isinstance(exc, ApiError)
-    return render(exc)
-
-
-async def _render_disconnect(_request: Request, _exc: Exception) -> JSONResponse:
-    return render(ValidationFailed("Request body is incomplete"))
-
-
-async def _render_validation_error(_request: Request, exc: Exception) -> JSONResponse:
-    assert isinstance(exc, RequestValidationError)
-    return render(ValidationFailed(_sentence(exc.errors()[0])))
-
-
-async def _render_http_exception(request: Request, exc: Exception) -> JSONResponse:
-    """Render the framework's own errors: unknown paths and wrong methods."""
-    assert isinstance(exc, HTTPException)
-    status = HTTPStatus(exc.status_code)
-    headers = dict(exc.headers or {})
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_allowed_methods(request))
-    body = {"detail": status.phrase.capitalize(), "code": status.name}
-    return JSONResponse(body, status, headers)
-
-
-def _allowed_methods(request: Request) -> Sequence[str]:
-    # A route knows only its own methods, not those of other routes with the same path.
-    methods: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
-        if route.methods and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods
-    if "GET" in methods or not methods:
-        methods |= {"GET", "HEAD"}
-    return sorted(methods)
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    """Say in one sentence what is wrong, without what was sent."""
-    _where, *path = error["loc"]
-    if not path:
-        return NOT_AN_OBJECT
-    name = str(path[0]).replace("_", " ")
-    name = name[:1].upper() + name[1:]
-    if error["type"] == "enum":
-        return f"{name} must be {error['ctx']['expected']}".replace("'", "")
-    return f"{name} {SENTENCES.get(error['type'], error['msg'])}"
-
-
 def report(exc: Exception, place: str) -> None:
     """Tell the reporters; ignore their own errors."""
     for reporter in reporters:
@@ -276,72 +192,3 @@ def report(exc: Exception, place: str) -> None:
             reporter(exc, place)
         except Exception:
             logger.exception("The error could not be reported")
-
-
-def _route(scope: Scope) -> str:
-    """Return the method and the template of the path, without the client's values."""
-    route = scope.get("route")
-    return f"{scope.get('method', '')} {getattr(route, 'path', '(no route)')}"
-
-
-class _UnhandledErrorMiddleware:
-    """Respond with 500 to an unhandled exception, and log it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self._faults = _FaultLog()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def observed_send(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self.app(scope, receive, observed_send)
-        except Exception as exc:
-            self._faults.log(exc)
-            report(exc, _route(scope))
-            if started or scope["type"] != "http":
-                raise
-            await render(ServerError())(scope, receive, send)
-
-
-class _FaultLog:
-    """The traceback of each distinct fault once a minute, and a line for each repetition.
-
-    Exceptions with the same class, SQLSTATE and place in the code are the same fault. An outage
-    fails hundreds of requests a second at one place: their tracebacks would fill the disk.
-    """
-
-    def __init__(self) -> None:
-        self._faults: dict[object, tuple[float, int]] = {}
-
-    def log(self, exc: Exception) -> None:
-        cause = getattr(exc, "orig", None) or exc  # SQLAlchemy's errors carry the driver's
-        if isinstance(cause, psycopg2.Error):
-            # The driver's error says it all; the exception before it adds nothing.
-            cause.__cause__ = None
-            cause.__suppress_context__ = True
-        *_, (frame, line) = walk_tb(exc.__traceback__)
-        fault: tuple[object, ...] = type(cause), getattr(cause, "pgcode", None), frame.f_code, line
-        if isinstance(cause, psycopg2.OperationalError):
-            fault += (str(cause),)  # without SQLSTATE where connecting failed
-        if len(self._faults) > MAX_FAULTS:
-            self._faults.clear()
-        now = time.monotonic()
-        since, repeated = self._faults.get(fault, (-math.inf, 0))
-        if now < since + TRACEBACK_INTERVAL:
-            self._faults[fault] = since, repeated + 1
-            logger.error(
-                "Internal server error: %s, %d times since its traceback",
-                type(cause).__name__,
-                repeated + 1,
-            )
-        else:
-            self._faults[fault] = now, 0
-            logger.error(
-                "Internal server error", exc_info=(type(cause), cause, cause.__traceback__)
-            )

