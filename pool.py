@@ -271,7 +271,8 @@ class SessionPool:
     def _put_back(self, held: _Held) -> None:
         self._turn.release()
         if self._is_usable(held) and len(self._idle) < self._pool_size:
-            held.session.expunge_all()
+            if list(held.session):
+                held.session.expunge_all()
             self._idle.append(held)
         else:
             held.discard()
