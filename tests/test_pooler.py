@@ -48,7 +48,7 @@ def test_the_whole_suite_passes_through_pgbouncer(
 ) -> None:
     run = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "--numprocesses=2"),
+            *(sys.executable, "-m", "pytest", "-q"),
             *(f"--deselect={test}" for test in DIRECT_ONLY),
         ],
         cwd=PROJECT,
