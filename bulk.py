@@ -6,9 +6,9 @@ from sqlalchemy import delete, false, func, not_, select, true, update
 from sqlmodel import Session
 
 from lists import matches
-from pool import execute
 from queries import CHANGED_NOW, TASK, TASKS, sql_of
 from schemas import TaskStatus
+from statements import execute
 
 
 @cache

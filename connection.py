@@ -34,6 +34,9 @@ NOT_EXECUTED = (ReadOnlySqlTransaction, *CONFLICTS)
 """Errors that prove that their statement changed nothing."""
 WITHOUT_SERVER = "server login has been failing"
 """What PgBouncer says, without an SQLSTATE, if it has no server: the statement was sent to none."""
+READS = ("SELECT ", "BEGIN READ ONLY; ", "FETCH ", "ROLLBACK")
+"""How statements begin that change nothing: PostgreSQL refuses a SELECT that contains a change, and
+no function here makes one."""
 READS_PER_TURN = 16
 """Times that a result is read from before other requests go on."""
 HOST_LISTS = ("host", "hostaddr", "port")
@@ -54,8 +57,10 @@ class PooledConnection(connection):
     """The time at which the work is given up."""
     timer: asyncio.Timeout | None = None
     """What gives the work up."""
+    time_limit: float | None = None
+    """Seconds for a piece of work."""
     reserve = 0.0
-    """Seconds before that at which PostgreSQL gives a statement up."""
+    """Seconds before its end at which PostgreSQL gives a statement up."""
     may_have_written = False
     """Whether a statement of this work has changed something, as far as is known."""
     watch: "_Watch | None" = None
@@ -64,6 +69,12 @@ class PooledConnection(connection):
     def __init__(self, dsn: str, seconds: float) -> None:
         self.connect_by = time.monotonic() + seconds
         super().__init__(dsn)
+
+    def renew_limit(self) -> None:
+        """Let the time limit of the work begin anew: PostgreSQL has answered."""
+        if self.time_limit and self.timer:
+            self.deadline = time.monotonic() + self.time_limit
+            self.timer.reschedule(asyncio.get_running_loop().time() + self.time_limit)
 
     def close(self) -> None:
         """Close it, and stop watching it."""
@@ -132,8 +143,7 @@ class _LimitedCursor(cursor):
         if seconds < pooled.reserve:
             raise DatabaseTimeout("too little time left for another statement")
         before = pooled.may_have_written
-        # PostgreSQL refuses a SELECT that contains a change, and no function here makes one.
-        pooled.may_have_written = before or not query.startswith("SELECT ")
+        pooled.may_have_written = before or not query.startswith(READS)
         statement = query
         began = time.time_ns() if listeners else 0
         failed = True

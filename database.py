@@ -14,7 +14,8 @@ from sqlmodel import Session
 
 from config import Settings
 from errors import report
-from pool import PATIENCE, SessionPool, execute
+from pool import PATIENCE, SessionPool
+from statements import execute
 
 NEWEST = max((Path(__file__).parent / "migrations/versions").glob("*.py")).name.partition("_")[0]
 """The revision of the newest migration; its file's name begins with it."""

@@ -24,8 +24,8 @@ from sqlmodel import Session
 
 from errors import IdempotencyKeyReused
 from models import KeyClaim, Task, in_utc
-from pool import execute
 from queries import FIELDS, RETURNED, TaskRow, as_dict, sql_of
+from statements import execute
 
 SWEEP = 10
 """Expired keys that a new one removes, of any user: more than one, so that the table shrinks."""

@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
@@ -25,7 +25,7 @@ from connection import (
     is_ready,
     is_refused,
 )
-from greenlets import Greenlet, await_
+from greenlets import Greenlet
 from timing import listeners
 
 PATIENCE = 5.0
@@ -37,9 +37,6 @@ MAX_AGE = 1800.0
 """Seconds after which a connection is replaced: the name may stand for another server by then."""
 NOT_HERE = ("08", "57P")
 """Classes of errors that say that the connection is of no more use."""
-TURN = 500
-"""Rows after which work on many should give way to other requests: a millisecond or two."""
-
 DRIVER = "driver"
 """Where a session's `info` has psycopg2's connection: two microseconds nearer than its own way."""
 
@@ -228,6 +225,7 @@ class SessionPool:
         opened = time.monotonic()
         connection = self._engine.connect()
         driver: Any = connection.connection.dbapi_connection
+        driver.time_limit = self._time_limit
         driver.reserve = RESERVE * (self._time_limit or 0)
         driver.connect_by = math.inf
         # Spread, so that they are not all replaced at once.
@@ -292,38 +290,3 @@ class SessionPool:
         self._connectors.shutdown(wait=False, cancel_futures=True)
         while self._idle:
             self._idle.pop().discard()
-
-
-def execute(
-    session: Session, sql: str, values: Mapping[str, Any] | None = None
-) -> Sequence[Sequence[Any]]:
-    """Return the rows of a statement that psycopg2 executes on the session's connection."""
-    cursor = session.info[DRIVER].cursor()
-    cursor.execute(sql, values)
-    rows: Sequence[Sequence[Any]] = cursor.fetchall()
-    cursor.close()
-    return rows
-
-
-def execute_in_turns(
-    session: Session, sql: str, values: Mapping[str, Any] | None = None
-) -> Iterator[Sequence[Sequence[Any]]]:
-    """Yield a statement's rows, `TURN` at a time; let other requests go on in between.
-
-    The time limit ends when all rows are here: the rest waits for nobody.
-    """
-    cursor: Any = session.info[DRIVER].cursor()
-    cursor.execute(sql, values)
-    if cursor.connection.timer:
-        cursor.connection.timer.reschedule(None)
-    while rows := cursor.fetchmany(TURN):
-        yield rows
-        if len(rows) < TURN:
-            break
-        give_way()
-    cursor.close()
-
-
-def give_way() -> None:
-    """Let other requests go on, in the middle of a long piece of work."""
-    await_(asyncio.sleep(0))

@@ -17,7 +17,8 @@ import models  # noqa: F401  # registers the tables
 from config import Settings, startup_settings
 from connection import DatabaseTimeout
 from database import problem, reason_of
-from pool import SessionPool, execute
+from pool import SessionPool
+from statements import execute
 from upgrade import alembic_config
 
 MAY_CREATE_TABLES = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"

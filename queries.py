@@ -31,8 +31,8 @@ from sqlmodel import Session
 import etags
 from errors import NotTaskOwner, PreconditionFailed, TaskNotFound
 from models import Task, in_utc
-from pool import execute
 from schemas import TaskResponse
+from statements import execute
 
 INT4_MAX = 2**31 - 1
 DIALECT = make_url("postgresql+psycopg2://").get_dialect()()

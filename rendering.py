@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -17,41 +18,70 @@ def to_json(value: Any) -> bytes:  # noqa: ANN401  # whatever an endpoint return
     return orjson.dumps(value, option=OPTIONS)
 
 
-class Parts(list[bytes]):
-    """A JSON object with an array first, in parts that are each quick to handle."""
+class Parts:
+    """A JSON object with an array first, in parts that are each quick to handle.
+
+    It holds what is added, and joins it each time anew: a long list is in memory once.
+    """
 
     def __init__(self, name: str) -> None:
-        super().__init__([b'{"%s":[' % name.encode()])
-        self._is_empty = True
+        self._before = b'{"%s":[' % name.encode()
+        self._after = b""
+        self._groups: deque[Sequence[bytes]] = deque()
+        self._number = 0
+        self._size = 0
 
-    def add(self, elements: bytes) -> None:
-        """Add elements of the array, with commas between them."""
-        if self._is_empty:
-            self[-1] += elements
-        elif elements:
-            self.append(b"," + elements)
-        self._is_empty = self._is_empty and not elements
+    def add(self, *elements: bytes) -> None:
+        """Add a part: elements of the array, or several with commas between them."""
+        self._groups.append(elements)
+        self._number += 1
+        self._size += sum(map(len, elements)) + len(elements)  # a comma for each
 
-    def finish(self, **others: object) -> "Parts":
+    def finish(self, **others: object) -> None:
         """Close the array, and add the other fields."""
-        self[-1] += b"]," + to_json(others)[1:]
-        return self
+        if not self._groups:
+            self.add()
+        self._after = b"]," + to_json(others)[1:]
+
+    def __len__(self) -> int:
+        """Return the number of parts."""
+        return self._number
+
+    @property
+    def size(self) -> int:
+        """The bytes of all parts."""
+        return len(self._before) + max(self._size - 1, 0) + len(self._after)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the parts."""
+        return self._joined(self._groups)
+
+    def take(self) -> Iterator[bytes]:
+        """Yield the parts for the last time; each is freed before the next."""
+        return self._joined(self._groups.popleft() for _ in range(len(self._groups)))
+
+    def _joined(self, groups: Iterable[Sequence[bytes]]) -> Iterator[bytes]:
+        before = self._before
+        for number, group in enumerate(groups, 1):
+            yield before + b",".join(group) + (self._after if number == self._number else b"")
+            before = b","
 
 
-async def sha256(parts: Sequence[bytes]) -> str:
+async def sha256(parts: Iterable[bytes]) -> str:
     """Return the hash of a text in parts."""
-    digest = hashlib.sha256(parts[0])
-    for part in parts[1:]:
-        await asyncio.sleep(0)
+    digest = hashlib.sha256()
+    for number, part in enumerate(parts):
+        if number:
+            await asyncio.sleep(0)
         digest.update(part)
     return digest.hexdigest()
 
 
-def response_of(parts: Sequence[bytes], status_code: int) -> Response:
+def response_of(parts: Parts | Sequence[bytes], status_code: int) -> Response:
     """Return a response with JSON."""
-    if len(parts) == 1:
-        return _JSONResponse(parts[0], status_code)
-    return PartsResponse(parts, status_code)
+    if isinstance(parts, Parts) and len(parts) > 1:
+        return PartsResponse(parts, status_code)
+    return _JSONResponse(next(iter(parts)), status_code)
 
 
 class _JSONResponse(Response):
@@ -64,9 +94,9 @@ class _JSONResponse(Response):
 class PartsResponse(Response):
     """A response that is sent part by part, each when the client has taken the ones before."""
 
-    def __init__(self, parts: Sequence[bytes], status_code: int) -> None:
+    def __init__(self, parts: Parts, status_code: int) -> None:
         super().__init__(status_code=status_code, media_type="application/json")
-        self.headers["Content-Length"] = str(sum(map(len, parts)))
+        self.headers["Content-Length"] = str(parts.size)
         self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
@@ -78,7 +108,7 @@ class PartsResponse(Response):
                 "headers": self.raw_headers,
             }
         )
-        for part in self._parts:
+        for part in self._parts.take():
             await send({"type": "http.response.body", "body": part, "more_body": True})
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b"", "more_body": False})

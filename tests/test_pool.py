@@ -12,7 +12,8 @@ from sqlmodel import Session
 
 from connection import DatabaseTimeout, Servers
 from greenlets import Greenlet, await_
-from pool import TURN, SessionPool, execute, execute_in_turns, give_way
+from pool import SessionPool
+from statements import TURN, execute, execute_in_turns, give_way
 from support.postgres import connected, new_database
 from support.service import PATIENCE
 

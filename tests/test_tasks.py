@@ -96,7 +96,7 @@ def test_tasks_of_the_same_moment_are_listed_by_id_newest_first(
     assert ids == sorted(ids, reverse=True)
 
 
-@pytest.mark.parametrize("number", [500, 501, 1201])  # around TURN in connections.py
+@pytest.mark.parametrize("number", [500, 501, 1201, 4001])  # TURN and PORTION in statements.py
 def test_long_lists_are_whole_and_in_order(user: User, database_url: str, number: int) -> None:
     with connected(database_url) as cursor:
         cursor.execute(
