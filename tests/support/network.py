@@ -2,17 +2,34 @@
 
 import random
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
+_kept: list[socket.socket] = []
+
 
 def free_port() -> int:
-    """Choose one below those that systems give to clients, or a client may soon have it."""
+    """Choose one below those that systems give to clients, or a client may soon have it.
+
+    On Linux, this process keeps it from others that choose one: with a socket that is bound and
+    does not listen. A server that allows reuse of its address, as all do, can listen beside it.
+    """
     while True:
         port = random.randrange(20_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+        keeper = socket.socket()
+        try:
+            keeper.bind(("127.0.0.1", port))
+        except OSError:
+            keeper.close()
+            continue
+        if sys.platform == "linux":
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _kept.append(keeper)
+        else:
+            keeper.close()
+        return port
 
 
 class Network:
