@@ -172,7 +172,7 @@ def verify_token(
     signed, _, signature = token.rpartition(".")
     try:
         genuine = key.verify(signed.encode(), base64url_decode(signature.encode()))
-        claims = json.loads(base64url_decode(signed.partition(".")[2].encode()))
+        claims = json.loads(base64url_decode(signed.partition(".")[2].encode()).decode())
     except Exception as exc:
         # The library raises many types; deeply nested claims raise RecursionError.
         raise InvalidToken("malformed token") from exc

@@ -42,6 +42,7 @@ BLANK = (
 MAX_DIGITS = 4000
 MAX_LIMIT = 1000
 MAX_SEARCH_LENGTH = 200
+DECIMAL = re.compile("(-?)0*([0-9]+)")
 VISIBLE = re.compile(f"[^{BLANK}]")
 # Bare, or a string of RFC 8941, which may also hold spaces.
 KEY = re.compile(r'[!#-~][!-~]{0,254}|"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
@@ -92,7 +93,7 @@ def _description(text: str) -> str:
 def _decimal_digits(text: str) -> int:
     # int() alone would also take "+1", " 1", "1_0" and digits of other scripts, and refuses
     # more than 4300 digits. What does not fit a column stays so when it is cut.
-    number = re.fullmatch("(-?)0*([0-9]+)", text)
+    number = DECIMAL.fullmatch(text)
     if not number:
         raise PydanticCustomError("not_decimal", "must be a whole number")
     return int(number[1] + number[2][:MAX_DIGITS])
