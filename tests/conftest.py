@@ -23,8 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run what measures or fills the machine alone. Other tests wait as much as they compute."""
-    return 0 if config.option.markexpr in ALONE else 2 * (os.cpu_count() or 1)
+    """Run what measures or fills the machine alone. The default tests wait half of the time."""
+    if config.option.markexpr in ALONE:
+        return 0
+    return 2 * (os.cpu_count() or 1) if config.option.markexpr.startswith("not ") else None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -71,7 +71,7 @@ def test_postgresql_restarts_under_load(
         time.sleep(1)
     calls = all_calls(clients)
     failed = [call for call in calls if call.status not in {200, 201}]
-    assert {call.status for call in failed} == {500}
+    assert {call.status for call in failed} <= {500}
     for call in failed:
         assert any(call.started <= up and call.ended >= down for down, up in outages), call
     for client in clients:

@@ -32,6 +32,11 @@ DIRECT_ONLY = {
     " process id that a pooler tells is not the backend's",
 }
 """Tests that a pooler cannot pass, and why."""
+BESIDE = (
+    *("auth", "config", "dev", "dev_commands", "interfaces", "jwks", "logs", "monitoring"),
+    *("protocol", "protocol_limits", "rate_limit", "readme", "start", "telemetry"),
+)
+"""Test files that take half of the time, and whose subject is not the database: only `--full`."""
 
 
 @pytest.fixture
@@ -43,13 +48,15 @@ def pooler() -> Iterator[PgBouncer]:
         pooler.kill()
 
 
-def test_the_whole_suite_passes_through_pgbouncer(
-    pooler: PgBouncer, record_property: Record
+def test_the_suite_passes_through_pgbouncer(
+    pooler: PgBouncer, sized: Sized, record_property: Record
 ) -> None:
+    beside = BESIDE[: sized(len(BESIDE), 0)]
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q"),
             *(f"--deselect={test}" for test in DIRECT_ONLY),
+            *(f"--ignore=tests/test_{name}.py" for name in beside),
         ],
         cwd=PROJECT,
         env={**os.environ, "TEST_DATABASE_URL": pooler.url},
