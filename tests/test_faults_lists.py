@@ -58,7 +58,7 @@ def test_four_very_long_lists_at_once(
     assert status == 200
     assert size > tasks * 1_200
     # Each list's JSON, once, and what it is sorted by.
-    bound = round(LISTS * tasks * BYTES_PER_TASK * 1.4 / MEBIBYTE) + 40
+    bound = round(LISTS * tasks * BYTES_PER_TASK * 1.3 / MEBIBYTE) + 40
     record_property(
         f"{LISTS} lists of {tasks:,} tasks ({size / 1e6:.0f} MB) by {sort} at once",
         f"1 | all 200; {watch.assert_bounded(bound)}",
