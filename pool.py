@@ -269,7 +269,7 @@ class SessionPool:
     def _put_back(self, held: _Held) -> None:
         self._turn.release()
         if self._is_usable(held) and len(self._idle) < self._pool_size:
-            if list(held.session):
+            if list(held.session):  # to forget nothing takes time, too
                 held.session.expunge_all()
             self._idle.append(held)
         else:
