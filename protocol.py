@@ -58,6 +58,7 @@ class Protocol(HttpToolsProtocol):
     _heard = False
     _ended = False
     _draining = False
+    _idle_since: float | None = None
     _receive_timer: asyncio.TimerHandle | None = None
     _unread: WriteWatch
 
@@ -78,7 +79,7 @@ class Protocol(HttpToolsProtocol):
         if self._discarding:
             self._heard = True
             return
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         self._data, self._parsed = self._data[self._parsed :] + data, 0
         self._parse()
 
@@ -241,10 +242,25 @@ class Protocol(HttpToolsProtocol):
         elif self._ended:
             self.transport.close()
         else:
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._close_after(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it has been idle for long enough.
+
+        One timer is set again for what is left. One for each response takes 1 % of a request.
+        """
+        self.timeout_keep_alive_task = None
+        if self._idle_since is not None:
+            self._close_after(self._idle_since + self.timeout_keep_alive - self.loop.time())
+
+    def _close_after(self, seconds: float) -> None:
+        if seconds > 0:
+            handler = self.timeout_keep_alive_handler
+            self.timeout_keep_alive_task = self.loop.call_later(seconds, handler)
+        else:
+            self.transport.close()
 
     def _fail(self, error: ApiError) -> None:
         """Give up reading, and let the request be answered with the error if nothing else is.

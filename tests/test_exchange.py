@@ -1,11 +1,12 @@
 """How a response's head and body are written, whatever the app sends."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from protocol import OPTIONS, Protocol
@@ -24,7 +25,17 @@ async def response_to(
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body"})
 
-    config = uvicorn.Config(app, **OPTIONS)
+    async with connection_to(app) as (reader, writer):
+        writer.write(f"{method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        return await reader.read()
+
+
+@asynccontextmanager
+async def connection_to(
+    app: ASGIApp, **options: float
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Serve an app; yield a connection to it."""
+    config = uvicorn.Config(app, **OPTIONS | options)
     config.load()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
@@ -32,10 +43,8 @@ async def response_to(
     )
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write(f"{method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        received = await reader.read()
+        yield reader, writer
         writer.close()
-    return received
 
 
 @pytest.mark.parametrize(
@@ -73,3 +82,34 @@ def test_a_length_is_sent_as_it_is() -> None:
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"\r\ncontent-length: 4" in head
     assert body == b"body"
+
+
+@pytest.mark.parametrize("parts", [[b"bo"], [b"bo", b"dy", b"!"]])
+def test_a_body_of_another_length_ends_the_connection(parts: Sequence[bytes]) -> None:
+    received = asyncio.run(response_to("GET", 200, [(b"content-length", b"4")], parts))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert body == b"".join(parts)[:4]
+
+
+def test_an_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
+    keep_alive = 0.2
+    finished = []
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        await asyncio.sleep(float(scope["query_string"]))
+        finished.append(scope["query_string"])
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def run() -> None:
+        async with connection_to(app, timeout_keep_alive=keep_alive) as (reader, writer):
+            # The second one takes longer than an idle connection has.
+            for seconds in (0, 3 * keep_alive, 0):
+                writer.write(b"GET /?%g HTTP/1.1\r\nHost: x\r\n\r\n" % seconds)
+                assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+            assert await reader.read() == b""
+
+    asyncio.run(run())
+    assert finished == [b"0", b"0.6", b"0"]

@@ -51,10 +51,6 @@ def test_an_exchange_has_what_ours_uses() -> None:
         *("default_headers", "waiting_for_100_continue", "expected_content_length"),
     ):
         assert f"self.{name} = " in source
-    # True: in chunks; False: as many bytes as expected.
-    assert "elif self.chunked_encoding:" in source
-    # `on_response` is called at the end of a response, whose connection closes or stays.
-    assert "if not self.keep_alive:\n                    self.transport.close()" in source
 
 
 @pytest.mark.parametrize(
