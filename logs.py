@@ -5,7 +5,6 @@ import logging.config
 import re
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +29,8 @@ class RequestContext:
     endpoint: str
     request_id: str
     user_id: str = "-"
+    status: int = 0
+    """The response's, when it has begun."""
 
 
 suffixes: list[Callable[[], str]] = []
@@ -77,9 +78,13 @@ class LineHandler(logging.StreamHandler[Any]):
         """Write a line of level info. One that cannot be written is lost; no request fails."""
         prefix, suffix = _around(time.time(), "INFO")
         line = _printable(f"{prefix} [{message}{suffix}]")
-        with self.lock or nullcontext(), suppress(OSError, ValueError):
-            self.stream.write(f"{line}\n")
-            self.flush()
+        try:
+            with self.lock:  # type: ignore[union-attr]  # a handler always has one
+                self.stream.write(f"{line}\n")
+                if not (self.stream.line_buffering or getattr(self.stream, "write_through", False)):
+                    self.flush()
+        except (OSError, ValueError):
+            pass
 
 
 def log_request(logger: logging.Logger, message: str) -> None:

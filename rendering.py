@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -77,17 +77,22 @@ async def sha256(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def response_of(parts: Parts | Sequence[bytes], status_code: int) -> Response:
+def response_of(parts: Parts | tuple[bytes], status_code: int) -> Response:
     """Return a response with JSON."""
-    if isinstance(parts, Parts) and len(parts) > 1:
+    if not isinstance(parts, Parts):
+        return _JSONResponse(parts[0], status_code)
+    if len(parts) > 1:
         return PartsResponse(parts, status_code)
     return _JSONResponse(next(iter(parts)), status_code)
 
 
 class _JSONResponse(Response):
-    def init_headers(self, _headers: Mapping[str, str] | None = None) -> None:
-        """Make the two headers; starlette looks for others first."""
-        length = b"%d" % len(self.body)
+    def __init__(self, body: bytes, status_code: int) -> None:
+        """Take what is complete; starlette looks for headers, an encoding and a charset first."""
+        self.status_code = status_code
+        self.background = None
+        self.body = body
+        length = b"%d" % len(body)
         self.raw_headers = [(b"content-length", length), (b"content-type", b"application/json")]
 
 

@@ -1,6 +1,7 @@
 """Routing on the path as it was sent, so that a user id may contain an encoded slash."""
 
 import re
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,14 +21,14 @@ class EncodedPathMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on with its path encoded."""
         if scope["type"] == "http" and b"%" in scope.get("raw_path", b""):
             normalized = scope["raw_path"]
             if len(normalized) <= MAX_LENGTH:
                 normalized = ESCAPE.sub(_decode_unreserved, normalized)
             scope = {**scope, "path": normalized.decode("latin-1")}
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 def _decode_unreserved(escape: re.Match[bytes]) -> bytes:

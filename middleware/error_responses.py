@@ -17,9 +17,10 @@ from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import NOT_AN_OBJECT, ApiError, ServerError, ValidationFailed, render, report
+from logs import request_context
 
 # Sentences for pydantic's own checks, by error type. The checks in schemas.py have their own.
 SENTENCES = {
@@ -49,18 +50,12 @@ class ErrorMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; respond if that raises, unless a response has begun."""
-        started = False
-
-        async def observed_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         scope["fastapi_middleware_astack"] = NO_UPLOADS
         try:
-            await self.app(scope, receive, observed_send)
+            await self.app(scope, receive, send)
         except Exception as exc:
-            may_respond = scope["type"] == "http" and not started
+            context = request_context.get()
+            may_respond = context is not None and not context.status
             response = _foreseen(exc, Request(scope)) if may_respond else None
             if response is None:
                 self._faults.log(exc)

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,25 +30,24 @@ class RequestLogMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 0
         request_id = _request_id(scope["headers"])
         header = (b"x-request-id", request_id.encode())
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
+        def send_with_id(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                status = message["status"]
+                context.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), header]
-            await send(message)
+            return send(message)
 
         # What the protocol refuses may have neither.
         endpoint = f"{scope['method']} {scope['path']}".lstrip()
-        token = request_context.set(RequestContext(endpoint, request_id))
+        context = RequestContext(endpoint, request_id)
+        token = request_context.set(context)
         try:
             await self.app(scope, receive, send_with_id)
         finally:
             milliseconds = (time.perf_counter() - started) * 1000
-            log_request(logger, f"{status} in {milliseconds:.1f} ms")
+            log_request(logger, f"{context.status} in {milliseconds:.1f} ms")
             request_context.reset(token)
 
 

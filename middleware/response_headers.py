@@ -1,5 +1,7 @@
 """The headers that every answer needs: whether it may be cached, framed and guessed at."""
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Header = tuple[bytes, bytes]
@@ -24,15 +26,15 @@ class ResponseHeadersMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on, and its answer with more headers."""
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = _completed(scope, message)
-            await send(message)
+            return send(message)
 
-        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+        return self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
 def _completed(scope: Scope, message: Message) -> list[Header]:
