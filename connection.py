@@ -5,8 +5,9 @@ import math
 import select
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import psycopg2
@@ -22,6 +23,7 @@ from psycopg2.extensions import (
 from sqlalchemy import Engine, NullPool, create_engine
 
 from greenlets import await_, in_greenlet
+from time_limits import TimeLimit, TimeLimits
 from timing import listeners
 
 CONNECT_TIMEOUT = 5.0
@@ -39,6 +41,7 @@ READS = ("SELECT ", "BEGIN READ ONLY; ", "FETCH ", "ROLLBACK")
 no function here makes one."""
 READS_PER_TURN = 16
 """Times that a result is read from before other requests go on."""
+NO_LIMIT = TimeLimit(TimeLimits(None))
 HOST_LISTS = ("host", "hostaddr", "port")
 MAX_POLL = 60.0
 """Seconds for which a thread waits at a time."""
@@ -53,28 +56,25 @@ class PooledConnection(connection):
 
     connect_by = math.inf
     """The time of the monotonic clock at which connecting is given up."""
-    deadline = math.inf
-    """The time at which the work is given up."""
-    timer: asyncio.Timeout | None = None
-    """What gives the work up."""
-    time_limit: float | None = None
-    """Seconds for a piece of work."""
+    limit = NO_LIMIT
+    """When the work is given up."""
     reserve = 0.0
     """Seconds before its end at which PostgreSQL gives a statement up."""
     may_have_written = False
     """Whether a statement of this work has changed something, as far as is known."""
     watch: "_Watch | None" = None
     """What waits for the server on the event loop."""
+    _poll: Callable[[float], Sequence[object]] | None = None
 
     def __init__(self, dsn: str, seconds: float) -> None:
         self.connect_by = time.monotonic() + seconds
         super().__init__(dsn)
 
-    def renew_limit(self) -> None:
-        """Let the time limit of the work begin anew: PostgreSQL has answered."""
-        if self.time_limit and self.timer:
-            self.deadline = time.monotonic() + self.time_limit
-            self.timer.reschedule(asyncio.get_running_loop().time() + self.time_limit)
+    def has_input(self) -> bool:
+        """Tell whether the server has sent something, or ended the connection."""
+        if self._poll is None:
+            self._poll = _poll(self.fileno(), reading=True)
+        return bool(self._poll(0))
 
     def close(self) -> None:
         """Close it, and stop watching it."""
@@ -139,18 +139,18 @@ class _LimitedCursor(cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002, ANN401  # psycopg2's
         pooled = self.connection
-        seconds = pooled.deadline - time.monotonic() - pooled.reserve
+        seconds = pooled.limit.end - time.monotonic() - pooled.reserve
         if seconds < pooled.reserve:
             raise DatabaseTimeout("too little time left for another statement")
         before = pooled.may_have_written
         pooled.may_have_written = before or not query.startswith(READS)
-        statement = query
         began = time.time_ns() if listeners else 0
         failed = True
+        limit = ""
         if seconds < math.inf:
-            query = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; {query}"
+            limit = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; "
         try:
-            super().execute(query, vars)
+            super().execute(limit + query, vars)
             failed = False
         except psycopg2.Error as exc:
             if isinstance(exc, NOT_EXECUTED) or is_refused(exc):
@@ -158,7 +158,7 @@ class _LimitedCursor(cursor):
             raise
         finally:
             for listener in listeners:
-                listener.executed(statement, began, failed)
+                listener.executed(query, began, failed)
 
 
 def is_refused(error: Exception) -> bool:
@@ -241,11 +241,9 @@ def engine(url: str, time_limit: float | None = None) -> Engine:
 
 def _wait(connection: Any) -> None:  # noqa: ANN401  # psycopg2's
     """Wait for the server where psycopg2 itself would block."""
-    wait = _wait_in_greenlet if in_greenlet() else _wait_in_thread
-    wait(connection)
-
-
-def _wait_in_greenlet(connection: Any) -> None:  # noqa: ANN401
+    if not in_greenlet():
+        _wait_in_thread(connection)
+        return
     while (state := connection.poll()) != POLL_OK:
         if connection.watch is None:
             connection.watch = _Watch(connection.fileno())
@@ -254,7 +252,7 @@ def _wait_in_greenlet(connection: Any) -> None:  # noqa: ANN401
         for _ in range(READS_PER_TURN):
             if connection.poll() == POLL_OK:
                 return
-            if not is_ready(connection.fileno(), 0):
+            if not connection.has_input():
                 break
 
 
@@ -269,12 +267,17 @@ def _wait_in_thread(connection: Any) -> None:  # noqa: ANN401
 
 def is_ready(descriptor: int, seconds: float, *, reading: bool = True) -> bool:
     """Wait until the socket can be read or written; tell whether it can."""
+    return bool(_poll(descriptor, reading=reading)(seconds * 1000))
+
+
+def _poll(descriptor: int, *, reading: bool) -> Callable[[float], Sequence[object]]:
+    """Return what waits some milliseconds until the socket can be read or written."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(descriptor, select.POLLIN if reading else select.POLLOUT)
-        return bool(poll.poll(seconds * 1000))
+        return poll.poll
     read, write = ([descriptor], []) if reading else ([], [descriptor])  # Windows
-    return any(select.select(read, write, [], seconds))
+    return lambda milliseconds: [*chain(*select.select(read, write, [], milliseconds / 1000))]
 
 
 set_wait_callback(_wait)

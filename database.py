@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -70,7 +70,7 @@ class Database:
         self._probe: asyncio.Task[bool] | None = None
         self._reported = ("", 0.0)
 
-    async def run(self, work: Callable[[Session], T], twin: Hashable = None) -> T:
+    def run(self, work: Callable[[Session], T], twin: Hashable = None) -> Awaitable[T]:
         """Run `work(session)`, which waits without blocking; each statement is a transaction.
 
         Work with the same `twin` runs one after the other.
@@ -79,7 +79,7 @@ class Database:
             DatabaseTimeout: It took longer than DB_TIMEOUT.
 
         """
-        return await self.pool.run(work, twin)
+        return self.pool.run(work, twin)
 
     async def is_reachable(self) -> bool:
         """Tell within two seconds whether the database answers.

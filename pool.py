@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
@@ -22,10 +21,10 @@ from connection import (
     DatabaseTimeout,
     PooledConnection,
     engine,
-    is_ready,
     is_refused,
 )
-from greenlets import Greenlet
+from greenlets import Greenlets
+from time_limits import TimeLimit, TimeLimits
 from timing import listeners
 
 PATIENCE = 5.0
@@ -96,7 +95,8 @@ class SessionPool:
         self._patience = patience
         self._failing_since: float | None = None
         self._idle: list[_Held] = []
-        self._greenlets: list[Greenlet] = []
+        self._greenlets = Greenlets()
+        self._limits = TimeLimits(time_limit)
         self._size = pool_size + max_overflow
         self._turn = asyncio.Semaphore(self._size)
         self._twins: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
@@ -119,46 +119,47 @@ class SessionPool:
             DatabaseTimeout: It took longer than the time limit.
 
         """
-        limit = math.inf if self._time_limit is None else self._time_limit
-        deadline = time.monotonic() + limit
         try:
-            others = self._twins.setdefault(twin, asyncio.Lock()) if twin else nullcontext()
-            async with asyncio.timeout(self._time_limit) as timer, others:
-                is_last = False
-                while True:
-                    try:
-                        return await self._attempt(work, deadline, timer, is_last=is_last)
-                    except _ServerChanged:
-                        is_last = True
-                    except _Refused as exc:
-                        if not self._is_patient():
-                            raise exc.__cause__ or exc from None
-                        await asyncio.sleep(RECONNECT_INTERVAL)
+            with TimeLimit(self._limits) as limit:
+                if not twin:
+                    return await self._persist(work, limit)
+                async with self._twins.setdefault(twin, asyncio.Lock()):
+                    return await self._persist(work, limit)
         except TimeoutError:
             raise DatabaseTimeout(f"no answer within {self._time_limit} s") from None
+
+    async def _persist(self, work: Callable[[Session], T], limit: TimeLimit) -> T:
+        is_last = False
+        while True:
+            try:
+                return await self._attempt(work, limit, is_last=is_last)
+            except _ServerChanged:
+                is_last = True
+            except _Refused as exc:
+                if not self._is_patient():
+                    raise exc.__cause__ or exc from None
+                await asyncio.sleep(RECONNECT_INTERVAL)
 
     async def _attempt(
         self,
         work: Callable[[Session], T],
-        deadline: float,
-        timer: asyncio.Timeout,
+        limit: TimeLimit,
         *,
-        is_last: bool = False,
+        is_last: bool,
     ) -> T:
         began = time.perf_counter()
         try:
-            held = await self._take(deadline)
+            held = await self._take(limit)
         finally:
             for listener in listeners:
                 listener.waited(self, time.perf_counter() - began)
         driver = held.driver
-        driver.timer = timer
         try:
             while True:
                 # Without a time limit nobody sees the statements, and each may be a change.
                 driver.may_have_written = self._time_limit is None
                 try:
-                    result = await self._call(work, held.session)
+                    result = await self._greenlets.call(work, held.session)
                     self._failing_since = None
                     return result  # noqa: TRY300
                 except (psycopg2.Error, DBAPIError) as exc:
@@ -178,22 +179,17 @@ class SessionPool:
         finally:
             self._put_back(held)
 
-    async def _call(self, function: Callable[..., T], *arguments: object) -> T:
-        greenlet = self._greenlets.pop() if self._greenlets else Greenlet()
-        try:
-            return await greenlet.call(function, *arguments)
-        finally:
-            self._greenlets.append(greenlet)
-
-    async def _take(self, deadline: float) -> _Held:
+    async def _take(self, limit: TimeLimit) -> _Held:
         """Wait for a turn; return a connection that works."""
         await self._turn.acquire()
         connecting: asyncio.Future[_Held] | None = None
         try:
             while self._idle:
                 held = self._idle.pop()  # the one that was used last is the most likely to live
-                held.driver.deadline = deadline
-                if await self._works(held):
+                held.driver.limit = limit
+                if self._is_usable(held) and not held.driver.has_input():
+                    return held
+                if await self._answers(held):
                     return held
             loop = asyncio.get_running_loop()
             while True:
@@ -213,7 +209,7 @@ class SessionPool:
             else:
                 self._turn.release()
             raise
-        held.driver.deadline = deadline
+        held.driver.limit = limit
         return held
 
     def _is_patient(self) -> bool:
@@ -225,7 +221,6 @@ class SessionPool:
         opened = time.monotonic()
         connection = self._engine.connect()
         driver: Any = connection.connection.dbapi_connection
-        driver.time_limit = self._time_limit
         driver.reserve = RESERVE * (self._time_limit or 0)
         driver.connect_by = math.inf
         # Spread, so that they are not all replaced at once.
@@ -240,25 +235,22 @@ class SessionPool:
             and time.monotonic() < held.expires
         )
 
-    async def _works(self, held: _Held) -> bool:
-        """Tell whether a connection has not ended while it was idle; discard it if it has.
+    async def _answers(self, held: _Held) -> bool:
+        """Tell whether a connection still works that has ended or brought something while idle.
 
-        A ping before each use would cost a round trip. An idle connection has nothing to read,
-        unless the server has ended it or has said something else; only then it is asked.
+        Discard it if not. A ping before each use would cost a round trip.
         """
-        works = False
+        answers = False
         try:
-            works = self._is_usable(held)
-            if works and is_ready(held.driver.fileno(), 0):
-                works = False
-                await self._call(self._engine.dialect.do_ping, held.driver)
-                works = True
+            if self._is_usable(held):
+                await self._greenlets.call(self._engine.dialect.do_ping, held.driver)
+                answers = True
         except psycopg2.Error:
             pass
         finally:
-            if not works:
+            if not answers:
                 held.discard()
-        return works
+        return answers
 
     def _keep_for_later(self, connecting: "asyncio.Future[_Held]") -> None:
         if connecting.cancelled() or connecting.exception():
@@ -269,7 +261,7 @@ class SessionPool:
     def _put_back(self, held: _Held) -> None:
         self._turn.release()
         if self._is_usable(held) and len(self._idle) < self._pool_size:
-            if list(held.session):  # to forget nothing takes time, too
+            if held.session.identity_map or held.session.new:  # to forget nothing takes time, too
                 held.session.expunge_all()
             self._idle.append(held)
         else:

@@ -40,8 +40,7 @@ def execute_in_turns(
     cursor = driver.cursor()
     cursor.execute(f"{sql} LIMIT {PORTION + 1}", values)
     if cursor.rowcount <= PORTION:
-        if driver.timer:
-            driver.timer.reschedule(None)
+        driver.limit.lift()
         yield from _turns(cursor)
     else:
         # All rows of one moment. The planner may not prefer a plan whose first rows come sooner.
@@ -53,11 +52,10 @@ def execute_in_turns(
         while cursor.rowcount:
             yield from _turns(cursor)
             give_way()
-            driver.renew_limit()
+            driver.limit.renew()
             cursor.execute(f"FETCH {PORTION} FROM rows")
         cursor.execute("ROLLBACK")
-        if driver.timer:
-            driver.timer.reschedule(None)
+        driver.limit.lift()
     cursor.close()
 
 

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from greenlets import Greenlet, await_, in_greenlet
+from greenlets import Greenlets, await_, in_greenlet
 
 name: ContextVar[str] = ContextVar("name", default="nobody")
 
@@ -25,13 +25,13 @@ def fails() -> None:
 
 def test_one_runs_function_after_function_each_in_its_callers_context() -> None:
     async def run() -> list[str]:
-        greenlet = Greenlet()
+        greenlets = Greenlets()
         found = []
         for each in ("Ada", "Grace"):
             name.set(each)
-            found.append(await greenlet.call(waits))
+            found.append(await greenlets.call(waits))
             with pytest.raises(KeyError):
-                await greenlet.call(fails)
+                await greenlets.call(fails)
         assert not in_greenlet()
         return found
 
@@ -48,7 +48,7 @@ def test_several_wait_at_the_same_time() -> None:
         return number
 
     async def run() -> list[int]:
-        return await asyncio.gather(*(Greenlet().call(work, number) for number in range(3)))
+        return await asyncio.gather(*(Greenlets().call(work, number) for number in range(3)))
 
     assert asyncio.run(run()) == [0, 1, 2]
     assert turns == sorted(turns)
@@ -65,10 +65,10 @@ def test_a_cancelled_function_is_told_and_its_greenlet_is_used_again() -> None:
             raise
 
     async def run() -> str:
-        greenlet = Greenlet()
+        greenlets = Greenlets()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(greenlet.call(work), 0.01)
-        return await greenlet.call(waits)
+            await asyncio.wait_for(greenlets.call(work), 0.01)
+        return await greenlets.call(waits)
 
     assert asyncio.run(run()) == "nobody"
     assert told == [True]
@@ -85,10 +85,10 @@ def test_what_a_function_held_is_freed() -> None:
         raise KeyError
 
     async def run() -> None:
-        greenlet = Greenlet()
+        greenlets = Greenlets()
         with pytest.raises(KeyError):
-            await greenlet.call(fail, Body())
-        await greenlet.call(waits)
+            await greenlets.call(fail, Body())
+        await greenlets.call(waits)
         assert bodies[0]() is None
 
     gc.disable()  # the exception is in no cycle either

@@ -11,7 +11,7 @@ from sqlalchemy import make_url, text
 from sqlmodel import Session
 
 from connection import DatabaseTimeout, Servers
-from greenlets import Greenlet, await_
+from greenlets import Greenlets, await_
 from pool import SessionPool
 from statements import TURN, execute, execute_in_turns, give_way
 from support.postgres import connected, new_database
@@ -231,18 +231,18 @@ def test_a_lost_connection_leaves_its_descriptors_number_to_others(url: str) -> 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         connection: Any = await loop.run_in_executor(None, Servers(url).connect)
-        greenlet = Greenlet()
+        greenlets = Greenlets()
 
         def ask() -> None:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_sleep(0)")
 
-        await greenlet.call(ask)
+        await greenlets.call(ask)
         number = connection.fileno()
         with connected(url) as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s, 60000)", [connection.info.backend_pid])
         with pytest.raises(psycopg2.OperationalError):
-            await greenlet.call(ask)
+            await greenlets.call(ask)
         pair = socket.socketpair()
         assert number in {each.fileno() for each in pair}
         mine, other = sorted(pair, key=lambda each: each.fileno() != number)
