@@ -11,7 +11,14 @@ from itertools import chain
 from typing import Any
 
 import psycopg2
-from psycopg2.errors import DeadlockDetected, ReadOnlySqlTransaction, SerializationFailure
+from psycopg2.errors import (
+    DeadlockDetected,
+    DuplicatePreparedStatement,
+    FeatureNotSupported,
+    InvalidSqlStatementName,
+    ReadOnlySqlTransaction,
+    SerializationFailure,
+)
 from psycopg2.extensions import (
     POLL_OK,
     POLL_READ,
@@ -23,6 +30,7 @@ from psycopg2.extensions import (
 from sqlalchemy import Engine, NullPool, create_engine
 
 from greenlets import await_, in_greenlet
+from prepared import Prepared
 from time_limits import TimeLimit, TimeLimits
 from timing import listeners
 
@@ -34,6 +42,12 @@ CONFLICTS = (SerializationFailure, DeadlockDetected)
 """PostgreSQL has undone the transaction because of another one."""
 NOT_EXECUTED = (ReadOnlySqlTransaction, *CONFLICTS)
 """Errors that prove that their statement changed nothing."""
+IF_DIRECT = "SELECT set_config('enable_seqscan', 'off', false) WHERE pg_backend_pid() = %s"
+"""A plan is kept until the next ANALYZE. One that reads a small table as a whole would do so when
+the table has grown."""
+NOT_PREPARED = (InvalidSqlStatementName, FeatureNotSupported)
+"""Errors before the execution of a prepared statement: it is not there, or a column that it returns
+has another type now."""
 WITHOUT_SERVER = "server login has been failing"
 """What PgBouncer says, without an SQLSTATE, if it has no server: the statement was sent to none."""
 READS = ("SELECT ", "BEGIN READ ONLY; ", "FETCH ", "ROLLBACK")
@@ -64,11 +78,33 @@ class PooledConnection(connection):
     """Whether a statement of this work has changed something, as far as is known."""
     watch: "_Watch | None" = None
     """What waits for the server on the event loop."""
+    prepared: set[str] | None = None
+    """The names of what is prepared on it, if anything can be."""
     _poll: Callable[[float], Sequence[object]] | None = None
 
     def __init__(self, dsn: str, seconds: float) -> None:
         self.connect_by = time.monotonic() + seconds
         super().__init__(dsn)
+
+    def may_prepare(self) -> None:
+        """Let statements be prepared from now on, unless the connection is to a pooler.
+
+        There, the next statement may be for another server. A pooler gives a number of its own for
+        the server's process.
+
+        Raises:
+            psycopg2.OperationalError: There is no server; the connection is closed.
+
+        """
+        try:
+            self.autocommit = True
+            with self.cursor(cursor_factory=cursor) as asking:
+                asking.execute(IF_DIRECT, [self.info.backend_pid])
+                if asking.fetchone():
+                    self.prepared = set()
+        except psycopg2.Error:
+            self.close()
+            raise
 
     def has_input(self) -> bool:
         """Tell whether the server has sent something, or ended the connection."""
@@ -150,7 +186,10 @@ class _LimitedCursor(cursor):
         if seconds < math.inf:
             limit = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; "
         try:
-            super().execute(limit + query, vars)
+            if isinstance(query, Prepared) and pooled.prepared is not None:
+                self._execute_prepared(limit, query, pooled.prepared, vars)
+            else:
+                super().execute(limit + query, vars)
             failed = False
         except psycopg2.Error as exc:
             if isinstance(exc, NOT_EXECUTED) or is_refused(exc):
@@ -159,6 +198,25 @@ class _LimitedCursor(cursor):
         finally:
             for listener in listeners:
                 listener.executed(query, began, failed)
+
+    def _execute_prepared(
+        self,
+        limit: str,
+        statement: Prepared,
+        prepared: set[str],
+        values: Any,  # noqa: ANN401  # psycopg2's
+    ) -> None:
+        sql = statement.later if statement.name in prepared else statement.first
+        try:
+            super().execute(limit + sql, values)
+            prepared.add(statement.name)
+        except DuplicatePreparedStatement:
+            # Nothing undoes a PREPARE, even if its message fails.
+            prepared.add(statement.name)
+            self._execute_prepared(limit, statement, prepared, values)
+        except NOT_PREPARED:
+            self.connection.prepared = None
+            super().execute(limit + statement, values)
 
 
 def is_refused(error: Exception) -> bool:
@@ -181,8 +239,11 @@ class Servers:
         self._seconds = seconds if seconds > 0 else CONNECT_TIMEOUT / len(targets)
         self._targets = [parameters | target for target in targets]
 
-    def connect(self) -> PooledConnection:
+    def connect(self, *, prepares: bool = False) -> PooledConnection:
         """Connect to the first host that answers and is of the kind that the URL asks for.
+
+        Args:
+            prepares: Whether statements may be prepared, if it turns out to be possible.
 
         Raises:
             psycopg2.OperationalError: None does; nothing was executed.
@@ -193,6 +254,8 @@ class Servers:
         for number, target in enumerate(targets, 1):
             try:
                 connected: PooledConnection = psycopg2.connect(**target, connection_factory=factory)
+                if prepares:
+                    connected.may_prepare()
             except psycopg2.OperationalError:
                 if number == len(targets):
                     raise
@@ -229,7 +292,7 @@ def engine(url: str, time_limit: float | None = None) -> Engine:
         options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
     return create_engine(
         "postgresql+psycopg2://",
-        creator=Servers(url, **defaults).connect,
+        creator=partial(Servers(url, **defaults).connect, prepares=bool(time_limit)),
         # Otherwise an error's message, and so the log, holds users' data.
         hide_parameters=True,
         # Two statements on each new connection, for a type that is not in use.

@@ -31,6 +31,7 @@ from sqlmodel import Session
 import etags
 from errors import NotTaskOwner, PreconditionFailed, TaskNotFound
 from models import Task, in_utc
+from prepared import Prepared
 from schemas import TaskResponse
 from statements import execute
 
@@ -44,8 +45,8 @@ TaskRow = dict[str, Any]
 class OneTask(NamedTuple):
     """A statement on one of the user's tasks, for every version of it and for some."""
 
-    whatever: str
-    if_match: str
+    whatever: Prepared
+    if_match: Prepared
 
 
 def sql_of(statement: ClauseElement, *columns: str) -> str:
@@ -68,10 +69,13 @@ _update = update(TASKS).where(_owned).values(updated_at=CHANGED_NOW).returning(*
 
 
 def _one_task(statement: Select[Any] | Update | Delete, *columns: str) -> OneTask:
-    return OneTask(sql_of(statement, *columns), sql_of(statement.where(_unchanged), *columns))
+    whatever = sql_of(statement, *columns)
+    return OneTask(Prepared(whatever), Prepared(sql_of(statement.where(_unchanged), *columns)))
 
 
-CREATE = sql_of(insert(TASKS).returning(*RETURNED), "user_id", "title", "description", "completed")
+CREATE = Prepared(
+    sql_of(insert(TASKS).returning(*RETURNED), "user_id", "title", "description", "completed")
+)
 GET = _one_task(select(*RETURNED).where(_owned))
 TOGGLE = _one_task(_update.values(completed=not_(TASK.completed)))
 DELETE = _one_task(delete(TASKS).where(_owned).returning(*RETURNED))

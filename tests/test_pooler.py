@@ -28,6 +28,13 @@ DIRECT_ONLY = {
     "tests/test_operation.py::test_a_database_that_is_not_ready_fails": "ALTER DATABASE changes"
     " new sessions, and a pooler keeps the old ones",
     "tests/test_operation.py::test_a_user_without_rights_fails": "the pooler knows no other user",
+    **dict.fromkeys(
+        [
+            "tests/test_prepared.py::test_a_statement_is_prepared_once",
+            "tests/test_prepared.py::test_a_plan_that_was_made_for_a_small_table_is_right_for_a_large_one",
+        ],
+        "behind a pooler, nothing is prepared",
+    ),
     "tests/test_pool.py::test_a_lost_connection_leaves_its_descriptors_number_to_others": "the"
     " process id that a pooler tells is not the backend's",
 }
@@ -66,6 +73,20 @@ def test_the_suite_passes_through_pgbouncer(
     )
     assert run.returncode == 0, run.stdout
     record_property("The test suite through PgBouncer", run.stdout.splitlines()[-1])
+
+
+def test_nothing_is_prepared_behind_the_pooler(pooler: PgBouncer) -> None:
+    """The next statement may be for another server, which has not prepared it."""
+    with new_database() as server_url:
+        url = make_url(server_url).set(port=pooler.port).render_as_string(hide_password=False)
+        with running(environment(url)) as service:
+            user = service.user()
+            task_id = user.create()["id"]
+            for _ in range(3):
+                assert user.call("PATCH", f"/{task_id}/complete").status_code == 200
+            with connected(url) as cursor:  # PgBouncer gives it the server that was used last
+                cursor.execute("SELECT name FROM pg_prepared_statements")
+                assert cursor.fetchall() == []
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from support.service import Service, User, environment, running
 from support.tokens import signed
 
 # One message may hold several statements; it is one round trip and one line.
+VERB = re.compile(r'; (?:(?:PREPARE|EXECUTE) ")?')
 RECEIVED = re.compile(r"LOG:  statement: (.*)")
 
 
@@ -81,8 +82,8 @@ def test_a_request_costs_one_statement(counted: Counted, call: Call) -> None:
 
 
 def verbs(statements: list[str]) -> list[str]:
-    # The first in the message is the time limit.
-    return [statement.split("; ")[1].split()[0] for statement in statements]
+    # The first in the message is the time limit. A prepared statement's name begins as its text.
+    return [VERB.split(statement)[1].split()[0] for statement in statements]
 
 
 @pytest.mark.parametrize("call", CHANGES)
