@@ -1,6 +1,5 @@
 """Verifies the bearer token of a request, and that its user may use the path."""
 
-import json
 import math
 import re
 import time
@@ -20,6 +19,7 @@ from config import Settings
 from errors import InvalidToken, Unauthorized, UserMismatch
 from logs import request_context
 from models import USER_ID_MAX_LENGTH
+from rendering import from_json
 from schemas import is_storable
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def verify_token(
     signed, _, signature = token.encode().rpartition(b".")
     try:
         genuine = key.verify(signed, _bytes_of(signature))
-        claims = json.loads(_bytes_of(signed.partition(b".")[2]).decode())
+        claims = from_json(_bytes_of(signed.partition(b".")[2]))
     except Exception as exc:
         # The library raises many types; deeply nested claims raise RecursionError.
         raise InvalidToken("malformed token") from exc
@@ -214,7 +214,7 @@ def _header(token: str) -> Mapping[str, Any]:
 def _decoded_header(segment: str) -> Mapping[str, Any]:
     """Return the header of a token. Those of one issuer are all the same."""
     try:
-        header = json.loads(_bytes_of(segment.encode()).decode())
+        header = from_json(_bytes_of(segment.encode()))
     except (ValueError, RecursionError) as exc:
         raise InvalidToken("malformed token") from exc
     if not isinstance(header, dict):

@@ -1,6 +1,5 @@
 """The route class of endpoints that work on the signed-in user's data in the database."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -23,12 +22,11 @@ from database import Database, get_session
 from errors import NOT_AN_OBJECT, PayloadTooLarge, ValidationFailed
 from etags import matches_weakly, version_tag
 from openapi_examples import ETAG
-from rendering import Parts, response_of, sha256, to_json
+from rendering import Parts, from_json, response_of, sha256, to_json
 
 MAX_BODY_SIZE = 64 * 1024
-BODY_HEADERS = {b"content-length", b"transfer-encoding"}
 IF_NONE_MATCH = b"if-none-match"
-JSON_TYPE = re.compile(r"application/([^/]+\+)?json")
+JSON_TYPE = re.compile(rb"\s*application/([^/;]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL)
 DEPENDENCIES = {"session": get_session, "user_id": get_current_user}
 
 
@@ -132,16 +130,17 @@ class OwnerRoute(APIRoute):
         if limiter := state["rate_limiter"]:
             await limiter.count(user_id)
         headers = dict(reversed(scope["headers"]))  # of several lines, the first
-        body = await _read_limited(receive, headers) if headers.keys() & BODY_HEADERS else b""
+        body = b""
+        if b"content-length" in headers or b"transfer-encoding" in headers:
+            body = await _read_limited(receive, headers)
         arguments = self._arguments(scope, headers)
         if self.body_field:
-            sent = _decoded(body, headers.get(b"content-type", b"").decode("latin-1"))
+            sent = _decoded(body, headers.get(b"content-type", b""))
             arguments[self.body_field.name] = _valid(self.body_field, sent, "body")
         key = arguments.get(self._key_name)
         own: list[tuple[bytes, bytes]] = []  # headers that the endpoint sets
         if name := self.dependant.response_param_name:
-            arguments[name] = Response()
-            own = arguments[name].raw_headers
+            arguments[name] = _OwnHeaders(own)
 
         def work(session: Session) -> Any:  # noqa: ANN401  # what the endpoint returns
             own.clear()
@@ -188,6 +187,13 @@ class OwnerRoute(APIRoute):
         return response
 
 
+class _OwnHeaders(Response):
+    """What an endpoint gets to set headers on."""
+
+    def __init__(self, raw_headers: list[tuple[bytes, bytes]]) -> None:
+        self.raw_headers = raw_headers
+
+
 def _lines(scope: Scope, name: bytes) -> list[str]:
     """Return the lines of a header."""
     return [value.decode("latin-1") for each, value in scope["headers"] if each == name]
@@ -220,12 +226,11 @@ async def _read_limited(receive: Receive, headers: Mapping[bytes, bytes]) -> byt
     return bytes(body)
 
 
-def _decoded(body: bytes, content_type: str) -> object:
-    media_type = content_type.partition(";")[0].strip().lower()
-    if not body or not JSON_TYPE.fullmatch(media_type):
+def _decoded(body: bytes, content_type: bytes) -> object:
+    if not body or not JSON_TYPE.fullmatch(content_type):
         raise ValidationFailed(NOT_AN_OBJECT)
     try:
-        return json.loads(body)
+        return from_json(body)
     except (ValueError, RecursionError):
         raise ValidationFailed("Request body must be valid JSON") from None
 

@@ -1,7 +1,8 @@
-"""Renders, hashes and sends JSON in parts, so that other requests can go on in between."""
+"""Parses JSON, and renders, hashes and sends it in parts, so that other requests can go on."""
 
 import asyncio
 import hashlib
+import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,21 @@ OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 def to_json(value: Any) -> bytes:  # noqa: ANN401  # whatever an endpoint returns
     """Return JSON; naive datetimes are in UTC."""
     return orjson.dumps(value, option=OPTIONS)
+
+
+def from_json(text: bytes) -> Any:  # noqa: ANN401  # whatever it holds
+    """Parse JSON as `json` does, several times as fast where orjson agrees.
+
+    Raises:
+        ValueError: It is not JSON.
+        RecursionError: It is nested too deeply.
+
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # It also refuses lone surrogates, a BOM, and numbers that no float can hold.
+        return json.loads(text)
 
 
 class Parts:
