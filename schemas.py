@@ -9,6 +9,7 @@ from fastapi import Header, Path, Query
 from pydantic import (
     MISSING,
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     StrictBool,
     StrictStr,
@@ -260,14 +261,23 @@ class TaskOrder(StrEnum):
     DESC = "desc"
 
 
-class TaskCreate(SQLModel):
+class RequestBody(SQLModel):
+    """What a client sends. SQLModel's own `__init__` is for tables.
+
+    It validates a second time, and fails on a field that is called `__pydantic_self__`.
+    """
+
+    __init__ = BaseModel.__init__
+
+
+class TaskCreate(RequestBody):
     """A new task. Any other field is ignored."""
 
     title: Title = Field(description="1 to 200 characters, not only white space.")
     description: Description | None = Field(default=None, description="At most 1000 characters.")
 
 
-class TaskUpdate(SQLModel):
+class TaskUpdate(RequestBody):
     """Changes to a task. An absent field stays as it is; any other field is ignored."""
 
     title: Title | MISSING = Field(
@@ -283,7 +293,7 @@ class TaskUpdate(SQLModel):
         return self.model_dump(exclude_unset=True)
 
 
-class TasksUpdate(SQLModel):
+class TasksUpdate(RequestBody):
     """The new value of all matching tasks. Any other field is ignored."""
 
     completed: StrictBool

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from schemas import TaskCreate
 from support.postgres import connected
 from support.service import ITEM_CALLS, Service, User, assert_error
 from support.tokens import signed
@@ -69,6 +70,18 @@ def test_a_client_cannot_set_what_the_service_sets(user: User) -> None:
     assert task["completed"] is False
     assert changed["id"] == task["id"]
     assert changed["completed"] is True
+
+
+def test_a_field_may_have_a_name_that_the_code_uses(user: User) -> None:
+    names = {"self", "cls", "data", "__pydantic_self__", *dir(TaskCreate)}
+    unknown = dict.fromkeys(names - {"title", "description"}, 1)
+    created = user.call("POST", json={"title": "Mine"} | unknown)
+    task = created.json()
+    assert (created.status_code, task["title"]) == (201, "Mine")
+    changed = user.call("PUT", f"/{task['id']}", json=unknown)
+    assert (changed.status_code, changed.json()) == (200, task)
+    every = user.call("PATCH", json=unknown | {"completed": True})
+    assert (every.status_code, every.json()) == (200, {"updated": 1})
 
 
 # --- list ---
