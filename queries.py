@@ -18,6 +18,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     delete,
+    false,
     func,
     insert,
     literal_column,
@@ -73,9 +74,8 @@ def _one_task(statement: Select[Any] | Update | Delete, *columns: str) -> OneTas
     return OneTask(Prepared(whatever), Prepared(sql_of(statement.where(_unchanged), *columns)))
 
 
-CREATE = Prepared(
-    sql_of(insert(TASKS).returning(*RETURNED), "user_id", "title", "description", "completed")
-)
+_create = insert(TASKS).values(completed=false()).returning(*RETURNED)
+CREATE = Prepared(sql_of(_create, "user_id", "title", "description"))
 GET = _one_task(select(*RETURNED).where(_owned))
 TOGGLE = _one_task(_update.values(completed=not_(TASK.completed)))
 DELETE = _one_task(delete(TASKS).where(_owned).returning(*RETURNED))
@@ -126,7 +126,7 @@ def one_task(
 
 def new_task(session: Session, user_id: str, title: str, description: str | None) -> TaskRow:
     """Insert a task that is not completed; the database sets its id and timestamps."""
-    values = {"user_id": user_id, "title": title, "description": description, "completed": False}
+    values = {"user_id": user_id, "title": title, "description": description}
     [row] = execute(session, CREATE, values)
     return as_dict(row)
 
