@@ -9,7 +9,10 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    LargeBinary,
+    String,
     bindparam,
+    cast,
     delete,
     exists,
     false,
@@ -24,6 +27,7 @@ from sqlmodel import Session
 
 from errors import IdempotencyKeyReused
 from models import KeyClaim, Task, in_utc
+from prepared import Prepared
 from queries import FIELDS, RETURNED, TaskRow, as_dict, sql_of
 from statements import execute
 
@@ -40,8 +44,9 @@ _expired = _claim.created_at <= _now - literal_column("interval '24 hours'")
 
 # Without the first look, each repetition would use up an id and lock the row. The conflict is for
 # a twin: it waits until the other's transaction ends, and then finds the key or claims it.
+_owner = cast(bindparam("owner"), String)  # PostgreSQL would infer TEXT from the list of a SELECT
 _offered: list[Any] = [
-    *(bindparam("owner"), bindparam("key"), bindparam("fingerprint")),
+    *(_owner, cast(bindparam("key"), String), cast(bindparam("fingerprint"), LargeBinary)),
     *(literal_column("nextval('tasks_id_seq')"), _now),
 ]
 _offer = select(*_offered).where(~exists().where(_wanted, ~_expired))
@@ -70,16 +75,16 @@ _swept = (
 )
 _new_task = select(
     _claimed.c.task_id,
-    bindparam("owner"),
-    bindparam("title"),
-    bindparam("description"),
+    _owner,
+    cast(bindparam("title"), String),
+    cast(bindparam("description"), String),
     false(),
     _claimed.c.created_at,
     _claimed.c.created_at,
 )
 
-CREATE_ONCE = sql_of(
-    insert(TASKS).from_select(list(FIELDS), _new_task).returning(*RETURNED).add_cte(_swept)
+CREATE_ONCE = Prepared(
+    sql_of(insert(TASKS).from_select(list(FIELDS), _new_task).returning(*RETURNED).add_cte(_swept))
 )
 CLAIM = sql_of(select(_claim.fingerprint, _claim.task_id, _claim.created_at).where(_wanted))
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
+from idempotency import CREATE_ONCE
 from pool import DRIVER, SessionPool
 from prepared import NAME_LENGTH, Prepared
 from queries import CREATE, DELETE, GET, TOGGLE, new_task, one_task, update_of
@@ -16,6 +17,7 @@ from support.service import Service, environment, running
 
 STATEMENTS = [
     CREATE,
+    CREATE_ONCE,
     *(*GET, *TOGGLE, *DELETE),
     *(*update_of("title"), *update_of("title", "description"), *update_of("completed")),
 ]
