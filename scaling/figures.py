@@ -18,7 +18,7 @@ class Operation:
     """Whether it waits for a commit."""
 
 
-# docs/performance.md: one worker, 32 connections, two virtual cores of an AMD EPYC.
+# docs/scaling.md says where and when: one worker, 32 connections, two virtual cores of an AMD EPYC.
 MIX: Mapping[str, Operation] = {
     "get": Operation(0.6, 158, 47),
     "list": Operation(0.2, 270, 142),
