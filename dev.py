@@ -151,7 +151,7 @@ def serve(database_url: str) -> None:
 
     from config import ConfigurationError, load_settings
     from logs import configure_logging
-    from protocol import OPTIONS
+    from server import OPTIONS
 
     os.environ["DATABASE_URL"] = database_url
     try:

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _user_id(text: str) -> str:
     from models import USER_ID_MAX_LENGTH
-    from schemas import is_storable
+    from texts import is_storable
 
     if not 1 <= len(text) <= USER_ID_MAX_LENGTH or not is_storable(text):
         raise argparse.ArgumentTypeError("a user id has 1 to 255 characters that can be stored")

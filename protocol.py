@@ -244,23 +244,21 @@ class Protocol(HttpToolsProtocol):
         else:
             self._idle_since = self.loop.time()
             if self.timeout_keep_alive_task is None:
-                self._close_after(self.timeout_keep_alive)
+                self.timeout_keep_alive_handler()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection if it has been idle for long enough.
+        """Close the connection if it was idle for long enough; look again if it is idle.
 
-        One timer is set again for what is left. One for each response takes 1 % of a request.
+        A timer for each response would take 1 % of a request.
         """
         self.timeout_keep_alive_task = None
         if self._idle_since is not None:
-            self._close_after(self._idle_since + self.timeout_keep_alive - self.loop.time())
-
-    def _close_after(self, seconds: float) -> None:
-        if seconds > 0:
-            handler = self.timeout_keep_alive_handler
-            self.timeout_keep_alive_task = self.loop.call_later(seconds, handler)
-        else:
-            self.transport.close()
+            left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+            if left <= 0:
+                self.transport.close()
+                return
+            again = self.timeout_keep_alive_handler
+            self.timeout_keep_alive_task = self.loop.call_later(left, again)
 
     def _fail(self, error: ApiError) -> None:
         """Give up reading, and let the request be answered with the error if nothing else is.
@@ -346,12 +344,3 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_later(LINGER_TIME, self._linger, until)
         else:
             self.transport.close()
-
-
-OPTIONS: dict[str, Any] = {
-    "http": Protocol,
-    "ws": "none",
-    "timeout_keep_alive": KEEP_ALIVE,
-    "log_config": None,
-}
-"""What uvicorn has to be told, however it is started."""

@@ -30,6 +30,7 @@ from errors import (
     ValidationFailed,
 )
 from models import DESCRIPTION_MAX_LENGTH, KEY_MAX_LENGTH, TITLE_MAX_LENGTH
+from texts import is_storable
 
 # White space, control and format characters, and what shows nothing although Unicode calls it
 # a letter, a mark or a symbol: fillers, variation selectors, the blank Braille pattern, …
@@ -53,14 +54,6 @@ IF_MATCH_PATTERN = rf"^(\*|{ETAG_PATTERN}( *, *{ETAG_PATTERN})*)$"
 STORABLE_PATTERN = r"^[^\x00]*$"
 # What a client can check, in every dialect of regular expressions; VISIBLE is stricter.
 TITLE_PATTERN = r"^[^\x00]*[^\s\x00][^\x00]*$"
-
-
-def is_storable(text: str) -> bool:
-    """Tell whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def _storable(text: str) -> str:
@@ -262,10 +255,7 @@ class TaskOrder(StrEnum):
 
 
 class RequestBody(SQLModel):
-    """What a client sends. SQLModel's own `__init__` is for tables.
-
-    It validates a second time, and fails on a field that is called `__pydantic_self__`.
-    """
+    """What a client sends. SQLModel's own `__init__` fails on a field `__pydantic_self__`."""
 
     __init__ = BaseModel.__init__
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -25,13 +25,21 @@ except ImportError:  # Windows, which has no such limit
 import workers
 from config import startup_settings
 from logs import configure_logging
-from protocol import OPTIONS, Protocol
+from protocol import KEEP_ALIVE, Protocol
 
 MAX_FILES = 65536
 """Connections that a process may hold, where the system allows as many."""
 SHUTDOWN_TIMEOUT = 25
 """Seconds after SIGTERM until unfinished requests are given up; platforms kill after 30."""
 NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
+OPTIONS: dict[str, Any] = {
+    "http": Protocol,
+    "ws": "none",
+    "timeout_keep_alive": KEEP_ALIVE,
+    "log_config": None,
+}
+"""What uvicorn has to be told, however it is started."""
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Compares texts in any case and script, for the search and for the order of titles."""
+"""Texts: which can be stored, and how they compare in any case and script."""
 
 import unicodedata
 
@@ -26,3 +26,11 @@ def alphabetical(title: str) -> tuple[str, str]:
         decomposed = unicodedata.normalize("NFKD", casefolded)
         letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return letters, casefolded
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

@@ -9,7 +9,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from protocol import OPTIONS, Protocol
+from protocol import Protocol
+from server import OPTIONS
 
 Header = tuple[bytes, bytes]
 

@@ -16,7 +16,8 @@ from uvicorn.server import ServerState
 
 from errors import ServerError
 from exchange import Exchange, answer_with
-from protocol import OPTIONS, Protocol
+from protocol import Protocol
+from server import OPTIONS
 from support.service import PROJECT
 
 OWN = {"cycle", "url", "failure", "closes", "fail"}
