@@ -51,7 +51,7 @@ class Client:
 def test_a_rolling_restart_loses_no_request(
     database_url: str, tmp_path: Path, workers: str, sized: Sized, record_property: Record
 ) -> None:
-    times = sized(3, 20)
+    times = sized(2, 20)
     env = environment(database_url, LOG_LEVEL="warning", WEB_CONCURRENCY=workers)
     stop = Event()
     with behind_haproxy(env, tmp_path) as haproxy, ThreadPoolExecutor(CLIENTS) as threads:

@@ -132,7 +132,8 @@ def test_a_soak(sized: Sized, record_property: Record) -> None:
         assert {call.status for call in calls} <= {200, 201, 500}
         # What the clients left behind is closed, and the pool has no more than its size.
         wait_for(lambda: backends(server) <= POOL_SIZE + 1)
-        wait_for(lambda: process.num_fds() <= descriptors + 16)
+        # The writers and readers keep theirs; a thousand others have vanished.
+        wait_for(lambda: process.num_fds() <= descriptors + 32)
         grown = process.memory_info().rss - memory
         assert grown < 48 * 2**20
         assert service.client.get("/health").status_code == 200

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.faults
 Sized = Callable[[int, int], int]
 Record = Callable[[str, object], None]
 CLIENTS = 8
+PAUSE = 0.01
+"""Seconds between two requests of a client: they leave something for the instances that start."""
 FILL = (
     "INSERT INTO tasks (user_id, title) SELECT 'user_' || i %% 10000, 'Buy groceries'"
     " FROM generate_series(1, %s) AS i"
@@ -81,6 +83,7 @@ class Client:
             self.results["a task is not what it was changed to"] += 1
 
     def call(self, method: str, path: str = "", **kwargs: object) -> httpx.Response | None:
+        time.sleep(PAUSE)
         began = time.monotonic()
         try:
             response = self.user.call(method, path, **kwargs)
