@@ -42,7 +42,11 @@ CONFLICTS = (SerializationFailure, DeadlockDetected)
 """PostgreSQL has undone the transaction because of another one."""
 NOT_EXECUTED = (ReadOnlySqlTransaction, *CONFLICTS)
 """Errors that prove that their statement changed nothing."""
-IF_DIRECT = "SELECT set_config('enable_seqscan', 'off', false) WHERE pg_backend_pid() = %s"
+RESERVE = 0.1
+"""Part of the time limit that remains when PostgreSQL gives up a statement, and its locks."""
+IF_DIRECT = """
+    SELECT set_config('enable_seqscan', 'off', false), set_config('statement_timeout', %s, false)
+    WHERE pg_backend_pid() = %s"""
 """A plan is kept until the next ANALYZE. One that reads a small table as a whole would do so when
 the table has grown."""
 NOT_PREPARED = (InvalidSqlStatementName, FeatureNotSupported)
@@ -74,6 +78,8 @@ class PooledConnection(connection):
     """When the work is given up."""
     reserve = 0.0
     """Seconds before its end at which PostgreSQL gives a statement up."""
+    enough = math.inf
+    """Seconds that a statement needs no limit of its own for: the connection has one."""
     may_have_written = False
     """Whether a statement of this work has changed something, as far as is known."""
     watch: "_Watch | None" = None
@@ -86,21 +92,24 @@ class PooledConnection(connection):
         self.connect_by = time.monotonic() + seconds
         super().__init__(dsn)
 
-    def may_prepare(self) -> None:
-        """Let statements be prepared from now on, unless the connection is to a pooler.
+    def limit_statements(self, seconds: float) -> None:
+        """Limit the statements of work that may take some seconds, and let them be prepared.
 
-        There, the next statement may be for another server. A pooler gives a number of its own for
-        the server's process.
+        A pooler may send the next statement to another server, so nothing is kept there. It gives
+        a number of its own for the server's process.
 
         Raises:
             psycopg2.OperationalError: There is no server; the connection is closed.
 
         """
+        self.reserve = RESERVE * seconds
+        limit = seconds - self.reserve
         try:
             self.autocommit = True
             with self.cursor(cursor_factory=cursor) as asking:
-                asking.execute(IF_DIRECT, [self.info.backend_pid])
+                asking.execute(IF_DIRECT, [str(_milliseconds(limit)), self.info.backend_pid])
                 if asking.fetchone():
+                    self.enough = limit - self.reserve / 2
                     self.prepared = set()
         except psycopg2.Error:
             self.close()
@@ -167,8 +176,9 @@ class _Watch:
 class _LimitedCursor(cursor):
     """A cursor that lets PostgreSQL end a statement that takes longer than its work may.
 
-    In the statement's own message: `options=-c statement_timeout=…` is refused by transaction
-    poolers, a SET would reach their other clients, and SET LOCAL alone is one more round trip.
+    A connection has a limit; a statement whose work has waited, or that goes through a pooler, has
+    its own, in its message: `options=-c statement_timeout=…` is refused by transaction poolers, a
+    SET would reach their other clients, and SET LOCAL alone is one more round trip.
     """
 
     connection: PooledConnection
@@ -183,8 +193,8 @@ class _LimitedCursor(cursor):
         began = time.time_ns() if listeners else 0
         failed = True
         limit = ""
-        if seconds < math.inf:
-            limit = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; "
+        if seconds < pooled.enough:
+            limit = f"SET LOCAL statement_timeout = {_milliseconds(seconds)}; "
         try:
             if isinstance(query, Prepared) and pooled.prepared is not None:
                 self._execute_prepared(limit, query, pooled.prepared, vars)
@@ -219,6 +229,10 @@ class _LimitedCursor(cursor):
             super().execute(limit + statement, values)
 
 
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
+
+
 def is_refused(error: Exception) -> bool:
     """Tell whether PgBouncer has no server now."""
     return isinstance(error, psycopg2.OperationalError) and WITHOUT_SERVER in str(error)
@@ -239,11 +253,11 @@ class Servers:
         self._seconds = seconds if seconds > 0 else CONNECT_TIMEOUT / len(targets)
         self._targets = [parameters | target for target in targets]
 
-    def connect(self, *, prepares: bool = False) -> PooledConnection:
+    def connect(self, time_limit: float | None = None) -> PooledConnection:
         """Connect to the first host that answers and is of the kind that the URL asks for.
 
         Args:
-            prepares: Whether statements may be prepared, if it turns out to be possible.
+            time_limit: Seconds that work on the connection may take.
 
         Raises:
             psycopg2.OperationalError: None does; nothing was executed.
@@ -254,8 +268,8 @@ class Servers:
         for number, target in enumerate(targets, 1):
             try:
                 connected: PooledConnection = psycopg2.connect(**target, connection_factory=factory)
-                if prepares:
-                    connected.may_prepare()
+                if time_limit:
+                    connected.limit_statements(time_limit)
             except psycopg2.OperationalError:
                 if number == len(targets):
                     raise
@@ -292,7 +306,7 @@ def engine(url: str, time_limit: float | None = None) -> Engine:
         options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
     return create_engine(
         "postgresql+psycopg2://",
-        creator=partial(Servers(url, **defaults).connect, prepares=bool(time_limit)),
+        creator=partial(Servers(url, **defaults).connect, time_limit),
         # Otherwise an error's message, and so the log, holds users' data.
         hide_parameters=True,
         # Two statements on each new connection, for a type that is not in use.

@@ -30,14 +30,14 @@ from timing import listeners
 PATIENCE = 5.0
 """Seconds for which what was refused is tried again when an outage begins, as in a failover."""
 RECONNECT_INTERVAL = 0.2
-RESERVE = 0.1
-"""Part of the time limit that remains when PostgreSQL gives up a statement, and its locks."""
 MAX_AGE = 1800.0
 """Seconds after which a connection is replaced: the name may stand for another server by then."""
 NOT_HERE = ("08", "57P")
 """Classes of errors that say that the connection is of no more use."""
 DRIVER = "driver"
 """Where a session's `info` has psycopg2's connection: two microseconds nearer than its own way."""
+CURSOR = "cursor"
+"""Where it has a cursor that is kept: to make one takes as long as to parse its statement."""
 
 T = TypeVar("T")
 
@@ -221,11 +221,10 @@ class SessionPool:
         opened = time.monotonic()
         connection = self._engine.connect()
         driver: Any = connection.connection.dbapi_connection
-        driver.reserve = RESERVE * (self._time_limit or 0)
         driver.connect_by = math.inf
         # Spread, so that they are not all replaced at once.
         expires = opened + MAX_AGE * random.uniform(0.8, 1)  # noqa: S311  # no secret
-        session = Session(connection, info={DRIVER: driver})
+        session = Session(connection, info={DRIVER: driver, CURSOR: driver.cursor()})
         return _Held(session, connection, driver, opened, expires)
 
     def _is_usable(self, held: _Held) -> bool:

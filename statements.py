@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from connection import PooledConnection
 from greenlets import await_
-from pool import DRIVER
+from pool import CURSOR, DRIVER
 
 TURN = 500
 """Rows after which work on many should give way to other requests: a millisecond or two."""
@@ -20,10 +20,9 @@ def execute(
     session: Session, sql: str, values: Mapping[str, Any] | None = None
 ) -> Sequence[Sequence[Any]]:
     """Return the rows of a statement that psycopg2 executes on the session's connection."""
-    cursor = session.info[DRIVER].cursor()
+    cursor = session.info[CURSOR]
     cursor.execute(sql, values)
     rows: Sequence[Sequence[Any]] = cursor.fetchall()
-    cursor.close()
     return rows
 
 

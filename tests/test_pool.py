@@ -74,6 +74,27 @@ def test_postgresql_gives_a_statement_up_before_the_service_does(url: str) -> No
     assert 30_000 < int(str(run_once(url, timeout, 100))) <= 90_000
 
 
+def test_work_that_has_waited_has_less_time_for_its_statement(url: str) -> None:
+    def timeouts(session: Session) -> list[int]:
+        found = []
+        for seconds in (0, 4):
+            await_(asyncio.sleep(seconds))
+            found.append(int(session.execute(text(MILLISECONDS)).scalar_one()))
+        return found
+
+    async def found() -> list[int]:
+        pool = SessionPool(url, pool_size=1, time_limit=60)
+        await pool.run(options)  # there is a connection now
+        try:
+            return await pool.run(timeouts)
+        finally:
+            pool.close()
+
+    at_once, later = asyncio.run(found())
+    # The connection's own limit is a tenth less than that of the work, whatever it has waited.
+    assert later <= 50_000 < at_once <= 54_000
+
+
 def test_work_that_takes_too_long_is_ended(url: str) -> None:
     def sleep(session: Session) -> None:
         for _ in range(600):  # none of them is too long for PostgreSQL

@@ -10,8 +10,9 @@ from support.postgres import FragileServer, fragile_server
 from support.service import Service, User, environment, running
 from support.tokens import signed
 
-# One message may hold several statements; it is one round trip and one line.
-VERB = re.compile(r'; (?:(?:PREPARE|EXECUTE) ")?')
+# One message may hold several statements; it is one round trip and one line. A time limit may come
+# first. A prepared statement's name begins as its text.
+VERB = re.compile(r'(?:SET LOCAL [^;]*; )?(?:(?:PREPARE|EXECUTE) ")?(\w+)')
 RECEIVED = re.compile(r"LOG:  statement: (.*)")
 
 
@@ -82,8 +83,7 @@ def test_a_request_costs_one_statement(counted: Counted, call: Call) -> None:
 
 
 def verbs(statements: list[str]) -> list[str]:
-    # The first in the message is the time limit. A prepared statement's name begins as its text.
-    return [VERB.split(statement)[1].split()[0] for statement in statements]
+    return [found[1] for statement in statements if (found := VERB.match(statement))]
 
 
 @pytest.mark.parametrize("call", CHANGES)
