@@ -1,7 +1,6 @@
 """Verifies the bearer token of a request, and that its user may use the path."""
 
 import math
-import re
 import time
 from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
@@ -32,10 +31,8 @@ CLOCK_SKEW = 30
 ACCESS_TOKEN_TYPES = {"at+jwt", "application/at+jwt"}
 """The `typ` of an OAuth access token, in any case (RFC 9068, 2.1 and 4)."""
 
-# A JWS in compact form. python-jose alone would ignore padding and foreign characters.
-COMPACT_JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
-
-FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+# What is no base64url becomes what is no base64: python-jose alone would ignore it.
+FROM_URL_SAFE = bytes.maketrans(b"-_+/=", b"+/   ")
 
 bearer_scheme = HTTPBearer(
     bearerFormat="JWT",
@@ -199,14 +196,12 @@ def _bearer_token(request: Request) -> str:
 
 
 def _bytes_of(segment: bytes) -> bytes:
-    """Decode base64url in one call, where python-jose makes seven."""
+    """Decode base64url without padding in one call, where python-jose makes seven."""
     padding = b"=" * (-len(segment) % 4)
-    return a2b_base64(segment.translate(FROM_URL_SAFE) + padding)
+    return a2b_base64(segment.translate(FROM_URL_SAFE) + padding, strict_mode=True)
 
 
 def _header(token: str) -> Mapping[str, Any]:
-    if not COMPACT_JWS.fullmatch(token):
-        raise InvalidToken("malformed token")
     return _decoded_header(token.partition(".")[0])
 
 

@@ -25,6 +25,7 @@ from openapi_examples import ETAG
 from rendering import Parts, from_json, response_of, sha256, to_json
 
 MAX_BODY_SIZE = 64 * 1024
+NO_MATCH: tuple[Match, Scope] = (Match.NONE, {})
 IF_NONE_MATCH = b"if-none-match"
 JSON_TYPE = re.compile(rb"\s*application/([^/;]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL)
 DEPENDENCIES = {"session": get_session, "user_id": get_current_user}
@@ -114,7 +115,7 @@ class OwnerRoute(APIRoute):
         """
         path = scope["path"]
         if path.count("/") != self._slashes or not (found := self.path_regex.match(path)):
-            return Match.NONE, {}
+            return NO_MATCH
         own = {"endpoint": self.endpoint, "path_params": found.groupdict(), "route": self}
         return (Match.FULL if scope["method"] in self.methods else Match.PARTIAL), own
 

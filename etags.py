@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from rendering import to_json
+
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
 # Possessive quantifiers: a header of 64 KiB is read once, whatever it holds.
 TAGS = re.compile(rf"[ \t,]*+{TAG}(?:[ \t]*+,[ \t,]*+{TAG})*+[ \t,]*+")
@@ -12,7 +14,7 @@ ANY = "*"
 
 def version_tag(moment: datetime) -> str:
     """Return the tag of what was last changed at this moment: its JSON string, quotes included."""
-    return f'"{moment.isoformat()}Z"'
+    return to_json(moment).decode()
 
 
 def parse(lines: Sequence[str]) -> list[str] | None:

@@ -69,12 +69,15 @@ class TimeLimit:
             raise RuntimeError("a time limit needs a task")
         self._task = task
         self._cancelling = task.cancelling()
-        self.renew()
+        self._begin()
         return self
 
     def renew(self) -> None:
         """Begin anew."""
         self.lift()
+        self._begin()
+
+    def _begin(self) -> None:
         self.end = time.monotonic() + self._limits.seconds
         self._limits.add(self)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+PERCENT = ord("%")
 MAX_LENGTH = 8192
 """Longer paths stay as they are: 64 KiB of escapes would take 10 ms, and no path needs them."""
 UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -23,7 +24,7 @@ class EncodedPathMiddleware:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on with its path encoded."""
-        if scope["type"] == "http" and b"%" in scope.get("raw_path", b""):
+        if scope["type"] == "http" and PERCENT in scope.get("raw_path", b""):
             normalized = scope["raw_path"]
             if len(normalized) <= MAX_LENGTH:
                 normalized = ESCAPE.sub(_decode_unreserved, normalized)

@@ -98,40 +98,6 @@ def list_tasks(  # noqa: PLR0913, PLR0917  # what a client may ask for
     return page
 
 
-@router.patch(
-    "",
-    response_model=TasksUpdatedResponse,
-    response_description="How many tasks were changed",
-    responses={200: example({"updated": 2})},
-)
-def update_tasks(
-    session: DbSession,
-    user_id: CurrentUser,
-    body: Annotated[TasksUpdate, Body(openapi_examples=examples.BULK_EXAMPLE), BAD_COMPLETED],
-    status: Annotated[TaskStatus, Query(description="Which tasks."), BAD_STATUS] = TaskStatus.ALL,
-) -> dict[str, int]:
-    """Complete or reopen all your tasks, or those of a status.
-
-    A task that is so already does not change, and is not counted.
-    """
-    return {"updated": complete_all(session, user_id, status, completed=body.completed)}
-
-
-@router.delete(
-    "",
-    response_model=TasksDeletedResponse,
-    response_description="How many tasks were deleted",
-    responses={200: example({"deleted": 2})},
-)
-def delete_tasks(
-    session: DbSession,
-    user_id: CurrentUser,
-    status: Annotated[TaskStatus, Query(description="Which tasks."), NO_STATUS],
-) -> dict[str, int]:
-    """Delete all your tasks of a status for good; `all` is one too."""
-    return {"deleted": delete_all(session, user_id, status)}
-
-
 @router.post(
     "",
     response_model=TaskResponse,
@@ -214,3 +180,37 @@ def toggle_task(
 ) -> TaskRow:
     """Toggle a task between completed and not completed."""
     return one_task(session, TOGGLE, user_id, task_id, if_match)
+
+
+@router.patch(
+    "",
+    response_model=TasksUpdatedResponse,
+    response_description="How many tasks were changed",
+    responses={200: example({"updated": 2})},
+)
+def update_tasks(
+    session: DbSession,
+    user_id: CurrentUser,
+    body: Annotated[TasksUpdate, Body(openapi_examples=examples.BULK_EXAMPLE), BAD_COMPLETED],
+    status: Annotated[TaskStatus, Query(description="Which tasks."), BAD_STATUS] = TaskStatus.ALL,
+) -> dict[str, int]:
+    """Complete or reopen all your tasks, or those of a status.
+
+    A task that is so already does not change, and is not counted.
+    """
+    return {"updated": complete_all(session, user_id, status, completed=body.completed)}
+
+
+@router.delete(
+    "",
+    response_model=TasksDeletedResponse,
+    response_description="How many tasks were deleted",
+    responses={200: example({"deleted": 2})},
+)
+def delete_tasks(
+    session: DbSession,
+    user_id: CurrentUser,
+    status: Annotated[TaskStatus, Query(description="Which tasks."), NO_STATUS],
+) -> dict[str, int]:
+    """Delete all your tasks of a status for good; `all` is one too."""
+    return {"deleted": delete_all(session, user_id, status)}
