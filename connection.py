@@ -47,8 +47,8 @@ RESERVE = 0.1
 IF_DIRECT = """
     SELECT set_config('enable_seqscan', 'off', false), set_config('statement_timeout', %s, false)
     WHERE pg_backend_pid() = %s"""
-"""A plan is kept until the next ANALYZE. One that reads a small table as a whole would do so when
-the table has grown."""
+"""What a connection of our own gets, besides the limit of its statements: a plan is kept until the
+next ANALYZE, and one that reads a small table as a whole would do so when the table has grown."""
 NOT_PREPARED = (InvalidSqlStatementName, FeatureNotSupported)
 """Errors before the execution of a prepared statement: it is not there, or a column that it returns
 has another type now."""
@@ -107,7 +107,7 @@ class PooledConnection(connection):
         try:
             self.autocommit = True
             with self.cursor(cursor_factory=cursor) as asking:
-                asking.execute(IF_DIRECT, [str(_milliseconds(limit)), self.info.backend_pid])
+                asking.execute(IF_DIRECT, [f"{limit:.3f}s", self.info.backend_pid])
                 if asking.fetchone():
                     self.enough = limit - self.reserve / 2
                     self.prepared = set()
@@ -194,7 +194,7 @@ class _LimitedCursor(cursor):
         failed = True
         limit = ""
         if seconds < pooled.enough:
-            limit = f"SET LOCAL statement_timeout = {_milliseconds(seconds)}; "
+            limit = f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}; "
         try:
             if isinstance(query, Prepared) and pooled.prepared is not None:
                 self._execute_prepared(limit, query, pooled.prepared, vars)
@@ -227,10 +227,6 @@ class _LimitedCursor(cursor):
         except NOT_PREPARED:
             self.connection.prepared = None
             super().execute(limit + statement, values)
-
-
-def _milliseconds(seconds: float) -> int:
-    return math.ceil(seconds * 1000)
 
 
 def is_refused(error: Exception) -> bool:
