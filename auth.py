@@ -202,6 +202,8 @@ def _bytes_of(segment: bytes) -> bytes:
 
 
 def _header(token: str) -> Mapping[str, Any]:
+    if token.count(".") != 2:  # noqa: PLR2004  # RFC 7515, 7.1
+        raise InvalidToken("malformed token")
     return _decoded_header(token.partition(".")[0])
 
 
