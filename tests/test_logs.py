@@ -65,6 +65,8 @@ def test_a_request_is_one_line_with_status_and_duration(service: Service, user: 
     [
         ("", "no bearer token"),
         ("Bearer abc", "malformed token"),
+        (f"Bearer {signed({'alg': 'dir'})}.four.five", "malformed token"),
+        (f"Bearer {signed()}=", "malformed token"),
         (f"Bearer {signed(exp=1)}", "token expired"),
         (f"Bearer {signed(exp=...)}", "exp is missing or not a number"),
         (f"Bearer {signed(secret='x' * 40)}", "wrong signature"),
