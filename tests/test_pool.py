@@ -74,6 +74,14 @@ def test_postgresql_gives_a_statement_up_before_the_service_does(url: str) -> No
     assert 30_000 < int(str(run_once(url, timeout, 100))) <= 90_000
 
 
+def test_a_connection_has_a_limit_for_all_statements(url: str) -> None:
+    def work(session: Session) -> object:
+        return session.execute(text(MILLISECONDS)).scalar_one()
+
+    # Exactly, as it was set when the connection was made, and not by what is left for this one.
+    assert run_once(url, work, 200) == "180000"
+
+
 def test_work_that_has_waited_has_less_time_for_its_statement(url: str) -> None:
     def timeouts(session: Session) -> list[int]:
         found = []

@@ -35,6 +35,8 @@ DIRECT_ONLY = {
         ],
         "behind a pooler, nothing is prepared",
     ),
+    "tests/test_pool.py::test_a_connection_has_a_limit_for_all_statements": "other clients"
+    " would have it, too",
     "tests/test_pool.py::test_a_lost_connection_leaves_its_descriptors_number_to_others": "the"
     " process id that a pooler tells is not the backend's",
 }
